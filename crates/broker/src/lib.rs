@@ -1,0 +1,1 @@
+//! Shards of this node: admission, batches, replies, attachments, ephemeral topics.

@@ -1,0 +1,3 @@
+//! The one binary, `fanfare`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A well-behaved client: publisher, subscriber over every transport, admin.

@@ -1,0 +1,1 @@
+//! The metadata group: bootstrap, membership, failure detector, controller.

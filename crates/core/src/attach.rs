@@ -1,0 +1,1 @@
+//! Which edges listen to a topic and from where; catch-up, then live; credit.

@@ -1,0 +1,1 @@
+//! The shard's table of idempotency keys.

@@ -1,0 +1,1 @@
+//! A topic sequenced by its leader alone; an epoch for each reign.

@@ -1,0 +1,1 @@
+//! Where replicas should be: view and old table to new table; pure, stable, few moves.

@@ -1,0 +1,1 @@
+//! Control of a session: hello, subscribe, ping, close.

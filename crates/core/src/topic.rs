@@ -1,0 +1,1 @@
+//! One durable topic: append, trim, seal. The same commands give the same offsets everywhere.

@@ -1,0 +1,120 @@
+//! The metadata of a cluster as every node holds it: nodes, generations, disks, placement, rules,
+//! feature level. Changed by `Command`s alone, which the metadata group replicates.
+
+use std::collections::BTreeMap;
+
+use crate::id::{ClusterId, DiskId, Generation, NodeId, ReplicaId, ShardId};
+use crate::name::TopicName;
+use crate::rule::RuleTable;
+
+/// The whole metadata state machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Counts the changes.
+    pub version: u64,
+    pub cluster: ClusterId,
+    /// Feature level: what every binary of the cluster understands.
+    pub level: u32,
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// Replicas of the metadata group itself.
+    pub meta: Vec<Replica>,
+    /// By shard id, from 0; never changes its length.
+    pub shards: Vec<ShardRow>,
+    pub rules: RuleTable,
+    /// Largest payload, in bytes.
+    pub payload_limit: u64,
+    /// The next ids to give; an id is never given again.
+    pub next_node: u64,
+    pub next_replica: u64,
+}
+
+/// A node, as the cluster knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub id: NodeId,
+    /// Unique, chosen by the operator.
+    pub name: String,
+    /// Of its last recorded start.
+    pub generation: Generation,
+    pub disk: DiskId,
+    pub store: StoreState,
+    pub state: NodeState,
+    pub addresses: Addresses,
+}
+
+/// Where a node is reached, each `HOST:PORT`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    pub peer: String,
+    pub edge: String,
+    pub grpc: String,
+    pub ops: String,
+}
+
+/// What a node is to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeState {
+    /// Takes part.
+    Active,
+    /// Leads nothing it can give away, takes no new sessions.
+    Draining,
+    /// Removed; its id is never used again.
+    Gone,
+}
+
+/// What is known of a node's disk (R8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StoreState {
+    ReadWrite,
+    /// The disk came back empty or another: it counts in no quorum until replaced.
+    DataLoss,
+    Gone,
+}
+
+/// One replica of a group and the node it lives on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Replica {
+    pub id: ReplicaId,
+    pub node: NodeId,
+}
+
+/// A shard's placement: where its replicas should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardRow {
+    pub id: ShardId,
+    pub replicas: Vec<Replica>,
+    /// Which node should lead it when all is calm.
+    pub preferred: Option<NodeId>,
+    /// True once its group has its first entry: from then on nobody initialises it again.
+    pub begun: bool,
+}
+
+impl View {
+    /// The shard of a topic.
+    pub fn shard_of(&self, topic: &TopicName) -> Option<ShardId> {
+        let count = u32::try_from(self.shards.len()).ok().filter(|n| *n > 0)?;
+        Some(topic.shard(count))
+    }
+
+    /// The placement of a shard.
+    pub fn shard(&self, id: ShardId) -> Option<&ShardRow> {
+        self.shards.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// The node of this name that is not gone.
+    pub fn node_named(&self, name: &str) -> Option<&Node> {
+        self.nodes
+            .values()
+            .find(|node| node.name == name && node.state != NodeState::Gone)
+    }
+
+    /// The node that holds a replica of any group.
+    pub fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
+        let shards = self.shards.iter().flat_map(|row| &row.replicas);
+        self.meta
+            .iter()
+            .chain(shards)
+            .find(|r| r.id == replica)
+            .map(|r| r.node)
+    }
+}

@@ -1,0 +1,1 @@
+//! The front door: routes, relays, sessions and transports for subscribers and publishers.

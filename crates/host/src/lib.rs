@@ -1,0 +1,12 @@
+//! What a node takes from its machine: clock, chance, disk, listener, connector. Traits and the
+//! real ones; tests and simulations bring their own. Knows nothing of fanfare.
+
+mod chance;
+mod clock;
+mod disk;
+mod net;
+
+pub use chance::{Rng, SeededRng, SystemRng};
+pub use clock::{Clock, RealClock};
+pub use disk::{Disk, File, Open, RealDisk, Space};
+pub use net::{Connector, Listener, Socket, Stream, TcpConnector, TcpDoor};

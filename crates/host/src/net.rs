@@ -1,0 +1,1 @@
+//! Listener, connector and the byte stream they hand out.

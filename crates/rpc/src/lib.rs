@@ -1,0 +1,4 @@
+//! gRPC and nothing else: the only crate that knows prost and tonic. Its traits speak core types.
+
+pub mod peer;
+pub mod topics;

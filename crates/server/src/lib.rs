@@ -1,0 +1,1 @@
+//! A whole node: composition, accept loops, configuration, telemetry, operator's interface.

@@ -1,0 +1,3 @@
+# List the recipes.
+default:
+    @just --list

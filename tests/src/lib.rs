@@ -1,0 +1,1 @@
+//! Harness of the stories that need more than one crate.
