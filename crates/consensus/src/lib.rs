@@ -1,3 +1,21 @@
 //! Raft groups over one disk: the only crate that knows openraft, and it does not know what an
 //! entry means. A group replicates commands of a `StateMachine`; they are stored and sent in the
 //! form of a `Codec`; peers are reached over a `Wire`.
+
+mod door;
+mod group;
+pub mod identity;
+mod replicated;
+mod role;
+mod store;
+pub mod wal;
+mod wire;
+
+pub use door::Door;
+pub use group::{ChangeError, Group, GroupConfig, GroupDeps, InitializeError, StartError};
+pub use identity::{Identity, IdentityError};
+pub use replicated::{Codec, FrozenState, GroupId, LogPosition, Malformed, OnPoison, StateMachine};
+pub use role::{ConfirmError, ProposeError, Role, Status};
+pub use store::{Store, StoreOptions};
+pub use wal::{Log, OpenError, Reserve};
+pub use wire::{Call, Kind, Route, Wire, WireError};

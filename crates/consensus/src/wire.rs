@@ -1,0 +1,63 @@
+//! The way between replicas, as consensus asks it of its user: opaque bodies between replica ids.
+
+use bytes::Bytes;
+use fanfare_core::id::ReplicaId;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::GroupId;
+
+/// Kinds of raft calls between replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Appends and heartbeats.
+    Append,
+    Vote,
+    PreVote,
+    /// Leadership handed over.
+    Transfer,
+}
+
+/// One raft call from replica `from` to replica `to` of `group`.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub route: Route,
+    pub kind: Kind,
+    pub body: Bytes,
+}
+
+/// Way to the other replicas. The user finds the node that holds `route.to` and brings the body to
+/// its [`Door::serve`](crate::Door). An error means no answer: raft retries by itself.
+pub trait Wire: Send + Sync + 'static {
+    /// One request, one answer.
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<Bytes, WireError>>;
+
+    /// A pipeline of appends on `route`: bodies go in, their answers come out in the same order.
+    /// An error ends it; the other end serves it as a loop over [`Door::serve`](crate::Door).
+    fn appends(
+        &self,
+        route: Route,
+        bodies: mpsc::Receiver<Bytes>,
+    ) -> mpsc::Receiver<Result<Bytes, WireError>>;
+}
+
+/// Between which replicas a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Route {
+    pub group: GroupId,
+    pub from: ReplicaId,
+    pub to: ReplicaId,
+}
+
+/// A call that got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    #[error("the node of replica {0} is not known")]
+    NoAddress(ReplicaId),
+    #[error("the replica is not on the called node")]
+    NotHere,
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    #[error("no answer in time")]
+    Timeout,
+}
