@@ -1,6 +1,8 @@
 //! The disk as an argument. Every promise of durability rests on `sync` and `sync_dir` here.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// How to open a file.
@@ -29,7 +31,10 @@ pub trait Disk: Send + Sync + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. Durable after `sync_dir` of its directory.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes a directory and its parents; none is an error if it exists.
+    /// Removes an empty directory. Durable after `sync_dir` of its parent.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory and its parents; none is an error if it exists. Durable after `sync_dir`
+    /// of each parent.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
@@ -60,3 +65,85 @@ pub trait File: Send + Sync {
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        options.read(true);
+        match how {
+            Open::Read => {}
+            Open::Write => {
+                options.write(true);
+            }
+            Open::Create => {
+                options.write(true).create_new(true);
+            }
+        }
+        Ok(Box::new(RealFile(options.open(path)?)))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        fs::File::open(path)?.sync_all()
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(path)? {
+            paths.push(entry?.path());
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let volume = rustix::fs::statvfs(path)?;
+        Ok(Space {
+            free: volume.f_bavail.saturating_mul(volume.f_frsize),
+            total: volume.f_blocks.saturating_mul(volume.f_frsize),
+        })
+    }
+}
+
+struct RealFile(fs::File);
+
+impl File for RealFile {
+    fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        self.0.read_exact_at(buf, at)
+    }
+
+    fn write_all_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
+        self.0.write_all_at(buf, at)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+}

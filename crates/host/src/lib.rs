@@ -4,9 +4,15 @@
 mod chance;
 mod clock;
 mod disk;
+mod faulty;
+mod memory;
 mod net;
+mod volatile;
 
 pub use chance::{Rng, SeededRng, SystemRng};
 pub use clock::{Clock, RealClock};
 pub use disk::{Disk, File, Open, RealDisk, Space};
+pub use faulty::{Faults, FaultyDisk, Operation};
+pub use memory::MemDisk;
 pub use net::{Connector, Listener, Socket, Stream, TcpConnector, TcpDoor};
+pub use volatile::VolatileDisk;
