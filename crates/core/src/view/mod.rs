@@ -1,5 +1,12 @@
 //! The metadata of a cluster as every node holds it: nodes, generations, disks, placement, rules,
-//! feature level. Changed by `Command`s alone, which the metadata group replicates.
+//! feature level. Changed by [`Command`]s alone, which the metadata group replicates.
+
+mod apply;
+mod command;
+#[cfg(test)]
+mod stories;
+
+pub use command::{Bootstrap, Command, NewNode, Outcome, Placement, Refusal};
 
 use std::collections::BTreeMap;
 
@@ -10,13 +17,15 @@ use crate::rule::RuleTable;
 /// The whole metadata state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// Counts the changes.
+    /// Counts the changes; 0 before the bootstrap.
     pub version: u64,
     pub cluster: ClusterId,
     /// Feature level: what every binary of the cluster understands.
     pub level: u32,
     pub nodes: BTreeMap<NodeId, Node>,
-    /// Replicas of the metadata group itself.
+    /// Replicas of the metadata group itself, one a node; [`placement::meta_voters`] says which vote.
+    ///
+    /// [`placement::meta_voters`]: crate::placement::meta_voters
     pub meta: Vec<Replica>,
     /// By shard id, from 0; never changes its length.
     pub shards: Vec<ShardRow>,
@@ -36,6 +45,8 @@ pub struct Node {
     pub name: String,
     /// Of its last recorded start.
     pub generation: Generation,
+    /// Highest feature level its binary understands.
+    pub level: u32,
     pub disk: DiskId,
     pub store: StoreState,
     pub state: NodeState,
@@ -90,6 +101,48 @@ pub struct ShardRow {
 }
 
 impl View {
+    /// Most shards of a cluster.
+    pub const MAX_SHARDS: usize = 1_024;
+    /// Most nodes that are not gone.
+    pub const MAX_NODES: usize = 256;
+    /// Rows of gone nodes that are kept, so that one that comes back is told; older ones are
+    /// forgotten, and then told that they are unknown.
+    pub const MAX_GONE: usize = 1_000;
+
+    /// The view before the bootstrap: it takes [`Command::Bootstrap`] and nothing else.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            version: 0,
+            cluster: ClusterId(0),
+            level: 0,
+            nodes: BTreeMap::new(),
+            meta: Vec::new(),
+            shards: Vec::new(),
+            rules: RuleTable::default(),
+            payload_limit: 0,
+            next_node: 1,
+            next_replica: 1,
+        }
+    }
+
+    /// True once the bootstrap is applied.
+    pub fn is_bootstrapped(&self) -> bool {
+        self.version > 0
+    }
+
+    /// The nodes that are not gone, by id.
+    pub fn living(&self) -> impl Iterator<Item = &Node> {
+        self.nodes
+            .values()
+            .filter(|node| node.state != NodeState::Gone)
+    }
+
+    /// The replica of the metadata group on a node.
+    pub fn meta_on(&self, node: NodeId) -> Option<ReplicaId> {
+        self.meta.iter().find(|r| r.node == node).map(|r| r.id)
+    }
+
     /// The shard of a topic.
     pub fn shard_of(&self, topic: &TopicName) -> Option<ShardId> {
         let count = u32::try_from(self.shards.len()).ok().filter(|n| *n > 0)?;
@@ -116,5 +169,12 @@ impl View {
             .chain(shards)
             .find(|r| r.id == replica)
             .map(|r| r.node)
+    }
+}
+
+impl ShardRow {
+    /// The replica of the shard on a node.
+    pub fn on(&self, node: NodeId) -> Option<ReplicaId> {
+        self.replicas.iter().find(|r| r.node == node).map(|r| r.id)
     }
 }
