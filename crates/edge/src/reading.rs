@@ -1,0 +1,1 @@
+//! Reads of standings and pages, shared by sessions.

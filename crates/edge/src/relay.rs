@@ -1,0 +1,1 @@
+//! The edge's end of topics: tails and their actors.

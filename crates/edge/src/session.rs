@@ -1,0 +1,1 @@
+//! One session: its actor and pump.
