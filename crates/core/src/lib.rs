@@ -17,6 +17,7 @@ pub mod placement;
 pub mod position;
 pub mod receipt;
 pub mod relay;
+mod ring;
 pub mod rule;
 pub mod session;
 pub mod shard;
