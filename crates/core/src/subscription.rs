@@ -1,7 +1,7 @@
 //! Delivery of one topic to one session: a cursor that is Attaching, then Live or Behind, then
 //! Detached. `drain` is the only way an item leaves, whoever has the news (relay or pump).
 
-use crate::gap::{Gap, GapReason, Page, Policy, Standing};
+use crate::gap::{Answer, Gap, Page, Policy, Standing};
 use crate::position::{Offset, Position};
 use crate::relay::{Block, Follow, Next, Span, conflate};
 use crate::rule::Slow;
@@ -100,13 +100,13 @@ impl<R: Clone> Subscription<R> {
         self.phase = Phase::Behind;
         self.policy = standing.policy;
         (self.at, self.due) = match standing.answer {
-            crate::gap::Answer::Latest => (standing.head, None),
+            Answer::Latest => (standing.head, None),
             // Nothing exists between the two: the counter moves on, so that it does not grow old.
-            crate::gap::Answer::Recovered(from) if !standing.exists => {
+            Answer::Recovered(from) if !standing.exists => {
                 (from.max(standing.head), None)
             }
-            crate::gap::Answer::Recovered(from) => (from, None),
-            crate::gap::Answer::Gap(gap) => (gap.from, Some(gap)),
+            Answer::Recovered(from) => (from, None),
+            Answer::Gap(gap) => (gap.from, Some(gap)),
         };
         self.at
     }
@@ -226,8 +226,7 @@ impl<R: Clone> Subscription<R> {
         }
         let gap = tail
             .last()
-            .and_then(|last| conflate(self.at, last, self.policy.slow_lag))
-            .filter(|gap| gap.reason == GapReason::Conflated);
+            .and_then(|last| conflate(self.at, last, self.policy.slow_lag));
         if gap.is_some() {
             self.due = gap;
             self.page = None;
