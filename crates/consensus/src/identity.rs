@@ -26,9 +26,17 @@ pub enum IdentityError {
     Corrupt { path: PathBuf, what: &'static str },
     /// The marker of another cluster, node or disk.
     #[error("{path} belongs to cluster {found_cluster}, node {found_node}")]
-    Foreign { path: PathBuf, found_cluster: ClusterId, found_node: NodeId },
+    Foreign {
+        path: PathBuf,
+        found_cluster: ClusterId,
+        found_node: NodeId,
+    },
     #[error("{path} has format {found}, this version reads up to {known}")]
-    Newer { path: PathBuf, found: u32, known: u32 },
+    Newer {
+        path: PathBuf,
+        found: u32,
+        known: u32,
+    },
     /// `create` found a marker.
     #[error("{path} has a marker already")]
     Exists { path: PathBuf },
@@ -56,7 +64,12 @@ impl Identity {
     }
 
     /// Refuses a marker of another cluster or node.
-    pub fn expect(self, dir: &Path, cluster: ClusterId, node: NodeId) -> Result<Self, IdentityError> {
+    pub fn expect(
+        self,
+        dir: &Path,
+        cluster: ClusterId,
+        node: NodeId,
+    ) -> Result<Self, IdentityError> {
         let _ = (dir, cluster, node);
         unimplemented!()
     }

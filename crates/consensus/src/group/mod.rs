@@ -104,7 +104,9 @@ pub struct Group<M: StateMachine> {
 
 impl<M: StateMachine> Clone for Group<M> {
     fn clone(&self) -> Self {
-        Self { machine: self.machine }
+        Self {
+            machine: self.machine,
+        }
     }
 }
 

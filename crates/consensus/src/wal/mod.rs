@@ -1,8 +1,23 @@
 //! The node's write-ahead log: segments, group commit, recovery, purge. Knows replicas and indexes,
 //! not what entries mean.
 
+mod index;
+mod log;
+mod record;
+mod recovery;
+mod segment;
+mod value;
+
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use index::{Extent, Read};
+pub(crate) use log::LogParts;
+pub use log::{Done, Job, Log};
+pub use record::{Parsed, Record, RecordKind};
+pub(crate) use value::create_dir;
+pub use value::{Wal, WalOptions};
 
 /// Free space the log keeps for votes, metadata and its own next segment (R15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +30,10 @@ pub struct Reserve {
 
 impl Default for Reserve {
     fn default() -> Self {
-        Self { bytes: 256 << 20, percent: 2 }
+        Self {
+            bytes: 256 << 20,
+            percent: 2,
+        }
     }
 }
 
@@ -24,28 +42,33 @@ impl Default for Reserve {
 pub enum OpenError {
     /// Bytes that were durable are not what was written (R6): rebuild the replicas of this node.
     #[error("log segment {path} is corrupt at byte {offset}: {what}")]
-    Corrupt { path: PathBuf, offset: u64, what: String },
+    Corrupt {
+        path: PathBuf,
+        offset: u64,
+        what: String,
+    },
     /// Written by a later version.
     #[error("{path} has format {found}, this version reads up to {known}")]
-    Newer { path: PathBuf, found: u32, known: u32 },
+    Newer {
+        path: PathBuf,
+        found: u32,
+        known: u32,
+    },
     #[error("the disk failed at {path}")]
     Disk { path: PathBuf, source: io::Error },
 }
 
-/// The log's handle: a clone is the same log.
-#[derive(Clone)]
-pub struct Log {}
-
-impl Log {
-    /// False if free space is below the reserve (R15). Cheap: sampled at most once a second.
+impl Reserve {
+    /// Bytes to be kept free on a volume of `total` bytes.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// True once a write or sync failed: nothing is accepted any more (R5).
-    #[must_use]
-    pub fn is_poisoned(&self) -> bool {
-        unimplemented!()
+    pub fn of(self, total: u64) -> u64 {
+        self.bytes.max(total / 100 * self.percent)
     }
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
