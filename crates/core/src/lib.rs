@@ -15,6 +15,7 @@ pub mod message;
 pub mod name;
 pub mod placement;
 pub mod position;
+pub mod publishing;
 pub mod receipt;
 pub mod relay;
 mod ring;
