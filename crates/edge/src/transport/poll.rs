@@ -8,13 +8,13 @@ use fanfare_core::receipt::Refusal;
 use crate::auth::Bearer;
 use crate::sessions::Sessions;
 
-use super::PollQuery;
+use fanfare_protocol::query::ReadQuery;
 
 /// Answers a poll; `Err` is told as [`refused`] says if it wants HTML, else as a problem.
 /// `seen` is `If-None-Match`; `head` is true for HEAD.
 pub(crate) async fn serve(
     _sessions: &Sessions,
-    _query: PollQuery,
+    _query: ReadQuery,
     _bearer: Bearer,
     _seen: Option<&str>,
     _head: bool,
@@ -24,6 +24,6 @@ pub(crate) async fn serve(
 }
 
 /// A refusal as HTML. `query` is there if it could be parsed: under `follow` the poller may go on.
-pub(crate) fn refused(_sessions: &Sessions, _query: Option<&PollQuery>, _refusal: &Refusal) -> Response {
+pub(crate) fn refused(_sessions: &Sessions, _query: Option<&ReadQuery>, _refusal: &Refusal) -> Response {
     Response::new(Body::empty())
 }

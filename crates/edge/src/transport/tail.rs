@@ -8,12 +8,12 @@ use fanfare_core::receipt::Refusal;
 use crate::auth::Bearer;
 use crate::sessions::Sessions;
 
-use super::StreamQuery;
+use fanfare_protocol::query::ReadQuery;
 
 /// Opens a stream of lines; `Err` has a status of its own. `bearer` has not been asked for the topics yet.
 pub(crate) async fn serve(
     _sessions: &Sessions,
-    _query: StreamQuery,
+    _query: ReadQuery,
     _bearer: Bearer,
 ) -> Result<Response, Refusal> {
     let _body = Body::empty();

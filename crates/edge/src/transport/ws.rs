@@ -5,7 +5,7 @@ use axum::response::Response;
 use fanfare_core::receipt::Refusal;
 use http::Request;
 
-use super::WsQuery;
+use fanfare_protocol::query::ReadQuery;
 use crate::auth::Bearer;
 use crate::sessions::Sessions;
 
@@ -14,7 +14,7 @@ use crate::sessions::Sessions;
 pub(crate) fn serve(
     _sessions: &Sessions,
     _request: Request<Body>,
-    _opening: Result<(WsQuery, Bearer), Refusal>,
+    _opening: Result<(ReadQuery, Bearer), Refusal>,
 ) -> Response {
     Response::new(Body::empty())
 }

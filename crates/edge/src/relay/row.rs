@@ -1,0 +1,242 @@
+//! One relay: the topic's tail, who reads it live, and where it is attached. Shared by its
+//! RelayActor, which alone writes the tail, and the sessions that read it.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use fanfare_core::gap::{Gap, Policy, Standing};
+use fanfare_core::id::Term;
+use fanfare_core::link::AttachId;
+use fanfare_core::name::TopicName;
+use fanfare_core::position::Position;
+use fanfare_core::receipt::Refusal;
+use fanfare_core::relay::{Follow, Misfit, Next, Tail};
+
+use super::link::Link;
+use super::run::EdgeRun;
+use super::locked;
+
+/// What tails are made of here.
+pub(crate) type Block = fanfare_core::relay::Block<Arc<EdgeRun>>;
+
+/// A session as its relays see it.
+pub(crate) trait Outlet: Send + Sync + 'static {
+    /// New blocks of the subscription `key`: written at once if it is at head, else its pump is
+    /// woken. No blocks: the tail changed in another way.
+    fn offer(&self, key: u64, blocks: &[Block]);
+    /// The subscription is over: the topic cannot be had any more.
+    fn lost(&self, key: u64, why: &Refusal);
+}
+
+/// A subscription on a relay's list.
+#[derive(Clone)]
+pub(crate) struct Member {
+    pub(crate) key: u64,
+    pub(crate) outlet: Weak<dyn Outlet>,
+}
+
+/// Where a relay is attached.
+#[derive(Default)]
+pub(super) enum Attachment {
+    /// Nowhere: a leader is looked for, or pages fill a hole.
+    #[default]
+    Nowhere,
+    /// Asked for, or live.
+    On(Arc<Link>, AttachId),
+    /// Let go for good.
+    Over,
+}
+
+/// A topic on this edge.
+pub(crate) struct Relay {
+    topic: TopicName,
+    hash: u64,
+    worker: usize,
+    tail: Mutex<Known>,
+    members: Mutex<Arc<Vec<Member>>>,
+    pub(super) attachment: Mutex<Attachment>,
+    next_key: AtomicU64,
+    leases: AtomicUsize,
+    idle_since: Mutex<Option<Duration>>,
+}
+
+/// The tail and what the leader said of the topic.
+#[derive(Default)]
+struct Known {
+    tail: Tail<Arc<EdgeRun>>,
+    start: Position,
+    policy: Policy,
+    exists: bool,
+    term: Term,
+}
+
+impl Relay {
+    pub(super) fn new(topic: TopicName, hash: u64, worker: usize) -> Self {
+        Self {
+            topic,
+            hash,
+            worker,
+            tail: Mutex::default(),
+            members: Mutex::default(),
+            attachment: Mutex::default(),
+            next_key: AtomicU64::new(1),
+            leases: AtomicUsize::new(0),
+            idle_since: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(super) fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// The standing of a subscriber that has processed `at`, if the tail alone can say.
+    pub(crate) fn stand(&self, at: Position) -> Option<Standing> {
+        let known = locked(&self.tail);
+        let answer = known.tail.answer(at)?;
+        let head = known.tail.last()?;
+        Some(Standing {
+            answer,
+            start: known.start,
+            head,
+            exists: known.exists,
+            policy: known.policy,
+            term: known.term,
+        })
+    }
+
+    /// The topic's rules, as the leader last said.
+    pub(crate) fn policy(&self) -> Policy {
+        locked(&self.tail).policy
+    }
+
+    /// Puts a subscription on the list. From now on it is offered what comes.
+    pub(crate) fn join(&self, outlet: Weak<dyn Outlet>) -> u64 {
+        let mut members = locked(&self.members);
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        Arc::make_mut(&mut members).push(Member { key, outlet });
+        key
+    }
+
+    /// Takes a subscription off the list.
+    pub(crate) fn leave(&self, key: u64) {
+        let mut members = locked(&self.members);
+        if let Ok(at) = members.binary_search_by_key(&key, |member| member.key) {
+            Arc::make_mut(&mut members).remove(at);
+        }
+    }
+
+    pub(super) fn members(&self) -> Arc<Vec<Member>> {
+        locked(&self.members).clone()
+    }
+
+    /// Takes note of what an attachment said.
+    pub(super) fn learn(&self, policy: Policy, exists: bool, start: Position, term: Term) {
+        let mut known = locked(&self.tail);
+        (known.policy, known.exists, known.start, known.term) = (policy, exists, start, term);
+    }
+
+    pub(super) fn last(&self) -> Option<Position> {
+        locked(&self.tail).tail.last()
+    }
+
+    pub(super) fn set_live(&self, live: bool) {
+        locked(&self.tail).tail.set_live(live);
+    }
+
+    /// Begins the tail anew.
+    pub(super) fn reset(&self, head: Position, budget: &AtomicU64) {
+        let mut known = locked(&self.tail);
+        budget.fetch_sub(known.tail.bytes(), Ordering::Relaxed);
+        known.tail.reset(head);
+    }
+
+    /// Takes a run into the tail, which forgets what is beyond its share of the budget.
+    pub(super) fn push(
+        &self,
+        run: Arc<EdgeRun>,
+        budget: &AtomicU64,
+        limit: u64,
+    ) -> Result<(), Misfit> {
+        let (span, cost) = (run.span(), run.cost());
+        let mut known = locked(&self.tail);
+        known.tail.push_run(span, run, cost)?;
+        known.exists = true;
+        let total = budget.fetch_add(cost, Ordering::Relaxed) + cost;
+        let before = known.tail.bytes();
+        // Over the node's budget a topic keeps but its newest run; sessions behind read pages.
+        known.tail.trim(if total > limit { 0 } else { super::Relays::TAIL_BYTES });
+        budget.fetch_sub(before - known.tail.bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes a gap into the tail.
+    pub(super) fn push_gap(&self, gap: Gap, budget: &AtomicU64) {
+        let mut known = locked(&self.tail);
+        budget.fetch_sub(known.tail.bytes(), Ordering::Relaxed);
+        known.tail.push_gap(gap);
+    }
+
+    /// True if nobody has used it for `linger`.
+    pub(super) fn is_idle(&self, now: Duration, linger: Duration) -> bool {
+        let mut since = locked(&self.idle_since);
+        if self.leases.load(Ordering::Acquire) > 0 {
+            *since = None;
+            return false;
+        }
+        now.saturating_sub(*since.get_or_insert(now)) >= linger
+    }
+
+    /// Lets go of the topic: off the list already, so nobody finds it.
+    pub(super) fn forget(&self, budget: &AtomicU64) {
+        let attachment = std::mem::replace(&mut *locked(&self.attachment), Attachment::Over);
+        if let Attachment::On(link, id) = attachment {
+            link.detach(id);
+        }
+        self.reset(Position::NONE, budget);
+    }
+}
+
+impl Follow<Arc<EdgeRun>> for Relay {
+    fn next(&self, at: Position) -> Next<Arc<EdgeRun>> {
+        locked(&self.tail).tail.next(at)
+    }
+
+    fn last(&self) -> Option<Position> {
+        Self::last(self)
+    }
+}
+
+/// A relay in use: it is kept while anybody holds a lease.
+pub(crate) struct Lease(Arc<Relay>);
+
+impl Lease {
+    /// Made under the lock of the rows, so that a sweep sees it.
+    pub(super) fn new(relay: Arc<Relay>) -> Self {
+        relay.leases.fetch_add(1, Ordering::AcqRel);
+        Self(relay)
+    }
+}
+
+impl Deref for Lease {
+    type Target = Relay;
+
+    fn deref(&self) -> &Relay {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.leases.fetch_sub(1, Ordering::AcqRel);
+    }
+}
