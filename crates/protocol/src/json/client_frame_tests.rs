@@ -1,0 +1,1 @@
+//! Stories of `client_frame.rs`.

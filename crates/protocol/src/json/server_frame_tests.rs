@@ -1,0 +1,1 @@
+//! Stories of `server_frame.rs`.

@@ -1,0 +1,230 @@
+//! Lines of JSON: cut out of a stream that a client reads (protocol section 8), and the batch of
+//! drafts with its answers (section 3).
+
+use fanfare_core::code::Code;
+use fanfare_core::receipt::{Receipt, Refusal};
+
+use crate::json::ack::{Acked, put_receipt};
+use crate::json::problem::{Problem, put_problem, status};
+use crate::json::{Malformed, Members, Wrong, put_name, put_number};
+use crate::limit::Limits;
+
+/// The media type of lines of JSON.
+pub const CONTENT_TYPE: &str = "application/x-ndjson";
+
+/// Cuts a stream into lines, bounded.
+#[derive(Debug)]
+pub struct Lines {
+    limit: usize,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    /// `limit`: most bytes of a line.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            rest: Vec::new(),
+        }
+    }
+
+    /// Takes the next piece and hands each whole line to `take`, without its line feed. Empty lines
+    /// are passed over.
+    pub fn push(&mut self, piece: &[u8], mut take: impl FnMut(&[u8])) -> Result<(), Malformed> {
+        let mut piece = piece;
+        loop {
+            let end = piece.iter().position(|b| *b == b'\n');
+            let part = &piece[..end.unwrap_or(piece.len())];
+            if self.rest.len() + part.len() > self.limit {
+                return Err(Malformed::TooLong { limit: self.limit });
+            }
+            let Some(end) = end else {
+                self.rest.extend_from_slice(part);
+                return Ok(());
+            };
+            if self.rest.is_empty() {
+                take_unless_blank(part, &mut take);
+            } else {
+                self.rest.extend_from_slice(part);
+                take_unless_blank(&self.rest, &mut take);
+                self.rest.clear();
+            }
+            piece = &piece[end + 1..];
+        }
+    }
+
+    /// True if the stream may end here: no line is half read.
+    pub fn is_clean(&self) -> bool {
+        self.rest.is_empty()
+    }
+}
+
+fn take_unless_blank(line: &[u8], take: &mut impl FnMut(&[u8])) {
+    if !line.trim_ascii().is_empty() {
+        take(line);
+    }
+}
+
+/// The lines of a batch, in order; the index of a line is its place among them. What follows the
+/// last line feed is a line if there is anything.
+pub fn batch_lines<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, Refusal> {
+    let too_large = |why: String| Refusal::of_publish(Code::PayloadTooLarge, why);
+    if body.len() > limits.batch_bytes {
+        let why = format!("a batch has at most {} bytes", limits.batch_bytes);
+        return Err(too_large(why));
+    }
+    let body = body.strip_suffix(b"\n").unwrap_or(body);
+    if body.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut lines = Vec::new();
+    for line in body.split(|b| *b == b'\n') {
+        if lines.len() == limits.batch_lines {
+            let why = format!("a batch has at most {} lines", limits.batch_lines);
+            return Err(too_large(why));
+        }
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// Appends the answer to a draft that was taken, with its line feed.
+pub fn put_batch_ack(out: &mut Vec<u8>, index: usize, receipt: &Receipt) {
+    out.push(b'{');
+    put_number(out, "index", index);
+    put_name(out, "ack");
+    put_receipt(out, receipt);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends the answer to a draft that was refused, with its line feed.
+pub fn put_batch_error(
+    out: &mut Vec<u8>,
+    index: usize,
+    refusal: &Refusal,
+    request_id: Option<&str>,
+) {
+    out.push(b'{');
+    put_number(out, "index", index);
+    put_name(out, "error");
+    put_problem(out, refusal, status(refusal), request_id);
+    out.extend_from_slice(b"}\n");
+}
+
+/// The answer to one draft of a batch, as a client received it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchAnswer {
+    pub index: u64,
+    pub verdict: Result<Acked, Problem>,
+}
+
+impl BatchAnswer {
+    /// Reads a line. An index that never gets one is unknown.
+    pub fn read(line: &[u8]) -> Result<Self, Malformed> {
+        let mut members = Members::read(line).ok_or(Malformed::NotAnObject)?;
+        let index = members
+            .number("index")?
+            .ok_or_else(|| Wrong::missing("index"))?;
+        let verdict = match members.object("ack")? {
+            Some(mut ack) => Ok(Acked::of_members(&mut ack)?),
+            None => {
+                let error = members.object("error")?;
+                let mut error = error.ok_or_else(|| Wrong::missing("error"))?;
+                Err(Problem::of_members(&mut error)?)
+            }
+        };
+        Ok(Self { index, verdict })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_core::position::Position;
+    use fanfare_core::receipt::Reached;
+    use fanfare_core::rule::Class;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::topic;
+
+    #[test]
+    fn a_batch_is_cut_at_its_line_feeds() {
+        let limits = Limits {
+            batch_lines: 3,
+            batch_bytes: 20,
+            ..Limits::default()
+        };
+        let lines = |body: &'static str| batch_lines(body.as_bytes(), &limits).map(|l| l.len());
+        assert_eq!(lines(""), Ok(0));
+        assert_eq!(lines("a\nb\nc\n"), Ok(3));
+        assert_eq!(lines("a\n\nc"), Ok(3));
+        let many = lines("a\nb\nc\nd").unwrap_err();
+        assert_eq!(many.code, Code::PayloadTooLarge);
+        let large = lines("123456789012345678901").unwrap_err();
+        assert_eq!(large.code, Code::PayloadTooLarge);
+    }
+
+    #[test]
+    fn each_line_is_answered_by_its_index() {
+        let receipt = Receipt {
+            topic: topic("news"),
+            position: Some(Position::new(7, 42)),
+            class: Class::Ephemeral,
+            reached: Reached::Ephemeral,
+            duplicate: true,
+            dedup_remaining_ms: None,
+        };
+        let refusal = Refusal::of_publish(Code::InvalidArgument, "unknown member").field("colour");
+        let mut out = Vec::new();
+        put_batch_ack(&mut out, 0, &receipt);
+        put_batch_error(&mut out, 1, &refusal, None);
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            r#"{"index":0,"ack":{"topic":"news","position":"7-42","class":"ephemeral","reached":"ephemeral","duplicate":true}}"#
+        );
+        assert!(
+            lines[1].starts_with(r#"{"index":1,"error":{"type":"/v1/errors/invalid_argument","#)
+        );
+        let answers: Vec<_> = lines
+            .iter()
+            .map(|l| BatchAnswer::read(l.as_bytes()).unwrap())
+            .collect();
+        assert_eq!(answers[0].verdict, Ok(receipt.into()));
+        assert_eq!(
+            answers[1],
+            BatchAnswer {
+                index: 1,
+                verdict: Err(refusal.into())
+            }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn lines_come_whole_however_they_are_cut(lines in prop::collection::vec("[a-z]{1,20}", 1..8), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)) {
+            let stream = lines.join("\n") + "\n";
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len())).collect();
+            ends.extend([0, stream.len()]);
+            ends.sort_unstable();
+            let (mut cutter, mut got) = (Lines::new(20), Vec::new());
+            for two in ends.windows(2) {
+                let piece = &stream.as_bytes()[two[0]..two[1]];
+                cutter.push(piece, |line| got.push(String::from_utf8(line.to_vec()).unwrap())).unwrap();
+            }
+            prop_assert!(cutter.is_clean());
+            prop_assert_eq!(got, lines);
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused() {
+        let mut cutter = Lines::new(4);
+        cutter.push(b"abc", |_| {}).unwrap();
+        assert_eq!(
+            cutter.push(b"de", |_| {}),
+            Err(Malformed::TooLong { limit: 4 })
+        );
+    }
+}
