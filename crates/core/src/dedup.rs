@@ -154,6 +154,11 @@ impl Dedup {
         Some((row, end.saturating_sub(now_ms)))
     }
 
+    /// True if there is a row of this key.
+    pub fn contains(&self, hash: KeyHash) -> bool {
+        self.index.contains_key(&hash)
+    }
+
     /// Adds a row whose hash is not in the table, placed under a window of `window_ms`; rows come
     /// in order of their time.
     pub fn insert(&mut self, window_ms: u64, row: KeyRow) {

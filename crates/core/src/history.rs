@@ -187,9 +187,9 @@ impl History {
         self.trimmed_by
     }
 
-    /// The retained records, the oldest first.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.iter()
+    /// The retained records, the oldest first, without the first `skip` of them.
+    pub fn records(&self, skip: usize) -> impl Iterator<Item = &Record> {
+        self.records.iter_from(skip)
     }
 
     /// Places a message at the next offset. The payload is copied, since the given one may be a
@@ -202,30 +202,30 @@ impl History {
             Some(_) | None => Arc::clone(&content.meta),
         };
         let message = Arc::new(Message {
-            position: Position {
-                epoch: self.epoch,
-                offset: self.next,
-            },
+            position: self.head().next(),
             wall_ms,
             content: Content {
                 payload: Bytes::copy_from_slice(&content.payload),
                 meta,
             },
         });
-        self.push(Record::new(Arc::clone(&message), time_ms));
-        message
-    }
-
-    /// Adds a record, which must be the next one; says whether it was.
-    pub(crate) fn push(&mut self, record: Record) -> bool {
-        if record.message.position != self.head().next() {
-            return false;
-        }
-        self.bytes += record.message.content.cost();
+        let record = Record::new(Arc::clone(&message), time_ms);
+        self.bytes += message.content.cost();
         self.head_chain = chain_step(self.head_chain, self.next, record.hash);
         self.next = self.next.next();
         self.records.push(record);
-        true
+        message
+    }
+
+    /// Takes a record out of a snapshot, as [`append`](Self::append) does with a draft. False, and
+    /// nothing taken, if it is not the next one.
+    pub(crate) fn adopt(&mut self, record: &Record) -> bool {
+        let message = &record.message;
+        let next = message.position == self.head().next();
+        if next {
+            self.append(&message.content, message.wall_ms, record.time_ms);
+        }
+        next
     }
 
     /// Drops the oldest messages while a limit is exceeded at running time `now_ms`. Returns the

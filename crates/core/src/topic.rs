@@ -71,17 +71,9 @@ impl Topic {
 
     /// The same, and keeps them for the next time.
     pub(crate) fn rules_kept(&mut self, name: &TopicName, table: &RuleTable) -> &Rules {
-        if self
-            .resolved
-            .as_ref()
-            .is_none_or(|(v, _)| *v != table.version)
-        {
-            self.resolved = None;
-        }
-        let fresh = match self.resolved.take() {
-            Some(kept) => kept,
-            None => (table.version, Box::new(self.resolve(name, table))),
-        };
+        let kept = self.resolved.take();
+        let kept = kept.filter(|(version, _)| *version == table.version);
+        let fresh = kept.unwrap_or_else(|| (table.version, Box::new(self.resolve(name, table))));
         &self.resolved.insert(fresh).1
     }
 

@@ -36,7 +36,7 @@ impl Block {
 }
 
 /// The row of the shard itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// The last entry that is in this state.
     pub applied: At,

@@ -10,7 +10,7 @@ use crate::message::{Draft, Message};
 use crate::name::TopicName;
 use crate::position::{Epoch, Offset, Position};
 use crate::rule::{RuleLayer, RuleTable};
-use crate::shard::TopicInfo;
+use crate::shard::read::TopicInfo;
 
 /// Place of an entry in the shard's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,7 +47,7 @@ pub enum Command {
         topic: TopicName,
         epoch: Option<Epoch>,
     },
-    /// The rules of the metadata group; ignored unless newer than what the shard has.
+    /// The rules of the metadata group; ignored unless newer than what the shard has (0 at first).
     SetRules(RuleTable),
     /// Raises the feature level; never lowers it.
     SetLevel(u32),
@@ -66,7 +66,7 @@ pub enum Command {
 }
 
 /// Key of the hashes in the dedup table, so that nobody outside can choose keys that collide.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Secret(pub [u8; 32]);
 
 impl std::fmt::Debug for Secret {
