@@ -1,12 +1,27 @@
-//! The receiving end of a node: finds the running replica a raft call is for.
+//! The receiving end of a node: finds the running replica a raft call is for, and lets it answer.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use fanfare_core::id::ReplicaId;
+use futures_util::future::BoxFuture;
+use openraft::errors::{Fatal, RaftError};
 
-use crate::{Call, WireError};
+use crate::raft_types::{Raft, Types};
+use crate::wal::Log;
+use crate::{Call, Codec, GroupId, Kind, Malformed, StateMachine, WireError, format};
+
+/// A replica that answers calls.
+pub(crate) trait Served: Send + Sync {
+    fn serve(&self, kind: Kind, body: Bytes) -> BoxFuture<'_, Result<Bytes, WireError>>;
+}
+
+type Replicas = BTreeMap<(GroupId, ReplicaId), Arc<dyn Served>>;
 
 /// Registry of the replicas that run on this node. A clone is the same door.
 #[derive(Clone, Default)]
-pub struct Door {}
+pub struct Door(Arc<Mutex<Replicas>>);
 
 impl Door {
     /// A door behind which nothing runs yet.
@@ -15,9 +30,106 @@ impl Door {
         Self::default()
     }
 
+    fn replicas(&self) -> MutexGuard<'_, Replicas> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Answers one raft call; [`WireError::NotHere`] if the replica does not run here (R1).
     pub async fn serve(&self, call: Call) -> Result<Bytes, WireError> {
-        let _ = call;
-        unimplemented!()
+        let key = (call.route.group, call.route.to);
+        let served = self
+            .replicas()
+            .get(&key)
+            .cloned()
+            .ok_or(WireError::NotHere)?;
+        served.serve(call.kind, call.body).await
+    }
+
+    /// True if the replica runs here.
+    #[must_use]
+    pub fn is_here(&self, group: GroupId, replica: ReplicaId) -> bool {
+        self.replicas().contains_key(&(group, replica))
+    }
+
+    /// False if the replica is behind the door already.
+    pub(crate) fn enter(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        served: Arc<dyn Served>,
+    ) -> bool {
+        let mut replicas = self.replicas();
+        if replicas.contains_key(&(group, replica)) {
+            return false;
+        }
+        replicas.insert((group, replica), served);
+        true
+    }
+
+    pub(crate) fn leave(&self, group: GroupId, replica: ReplicaId) {
+        self.replicas().remove(&(group, replica));
+    }
+}
+
+/// A running raft as the door sees it.
+pub(crate) struct Serving<M: StateMachine> {
+    pub(crate) raft: Raft<M>,
+    pub(crate) codec: Arc<dyn Codec<M::Command>>,
+    pub(crate) log: Log,
+    /// Appends of shards are refused when the log has no room; metadata uses the reserve (R15).
+    pub(crate) needs_room: bool,
+}
+
+fn bad(error: Malformed) -> WireError {
+    WireError::Unreachable(error.to_string())
+}
+
+fn stopped<M: StateMachine>(error: RaftError<Types<M>>) -> WireError {
+    halted::<M>(&error.unwrap_fatal())
+}
+
+fn halted<M: StateMachine>(error: &Fatal<Types<M>>) -> WireError {
+    match error {
+        Fatal::Stopped => WireError::NotHere,
+        Fatal::StorageError(_) | Fatal::Panicked => WireError::Unreachable(error.to_string()),
+    }
+}
+
+impl<M: StateMachine> Serving<M> {
+    async fn answer(&self, kind: Kind, body: Bytes) -> Result<Bytes, WireError> {
+        match kind {
+            Kind::Append => {
+                let request = format::read_append_request::<M>(body, self.codec.as_ref());
+                let request = request.map_err(bad)?;
+                if self.needs_room && !request.entries.is_empty() && !self.log.has_room() {
+                    return Err(WireError::Unreachable("the log has no room".to_owned()));
+                }
+                let answer = self.raft.append_entries(request).await.map_err(stopped)?;
+                Ok(format::append_response(&answer))
+            }
+            Kind::Vote => {
+                let request = format::read_vote_request::<M>(body).map_err(bad)?;
+                let answer = self.raft.vote(request).await.map_err(stopped)?;
+                Ok(format::vote_response(&answer))
+            }
+            Kind::PreVote => {
+                let request = format::read_vote_request::<M>(body).map_err(bad)?;
+                let answer = self.raft.pre_vote(request).await.map_err(stopped)?;
+                Ok(format::vote_response(&answer))
+            }
+            Kind::Transfer => {
+                let request = format::read_transfer_request::<M>(body).map_err(bad)?;
+                let answer = self.raft.handle_transfer_leader(request).await;
+                Ok(format::transfer_response(
+                    &answer.map_err(|error| halted::<M>(&error))?,
+                ))
+            }
+        }
+    }
+}
+
+impl<M: StateMachine> Served for Serving<M> {
+    fn serve(&self, kind: Kind, body: Bytes) -> BoxFuture<'_, Result<Bytes, WireError>> {
+        Box::pin(self.answer(kind, body))
     }
 }

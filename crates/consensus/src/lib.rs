@@ -3,11 +3,19 @@
 //! form of a `Codec`; peers are reached over a `Wire`.
 
 mod door;
+mod format;
 mod group;
 pub mod identity;
+mod machine;
+mod network;
+mod raft_types;
 mod replicated;
 mod role;
+mod snapshot;
+mod storage;
 mod store;
+#[cfg(test)]
+mod testing;
 pub mod wal;
 mod wire;
 

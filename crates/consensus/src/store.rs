@@ -1,11 +1,15 @@
-//! Everything a node's groups keep on its disk: the log they share, a directory for each replica.
+//! Everything a node's groups keep on its disk: the log they share, and a directory for each
+//! replica with its snapshot, which says that the replica is here.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fanfare_core::id::ReplicaId;
+use fanfare_core::id::{ReplicaId, ShardId};
 use fanfare_host::{Clock, Disk, Rng};
 
+use crate::snapshot::Snapshots;
+use crate::wal::{Job, LogParts, Record, RecordKind, Wal, WalOptions, create_dir};
 use crate::{GroupId, Log, OnPoison, OpenError, Reserve};
 
 /// Sizes of a store, and what it takes from its machine.
@@ -15,7 +19,7 @@ pub struct StoreOptions {
     pub clock: Arc<dyn Clock>,
     /// Draws the salts of segments, so that no payload can imitate a record.
     pub rng: Arc<dyn Rng>,
-    /// Bytes of a log segment.
+    /// Bytes of a log segment; an entry must fit into one.
     pub segment_bytes: u64,
     /// Bytes of recent entries kept in memory.
     pub cache_bytes: usize,
@@ -42,7 +46,30 @@ impl StoreOptions {
 
 /// A node's open store. A clone is the same store.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    replicas: PathBuf,
+    log: Log,
+}
+
+/// Name of a replica's directory.
+fn name(group: GroupId, replica: ReplicaId) -> String {
+    match group {
+        GroupId::Meta => format!("meta-{replica}"),
+        GroupId::Shard(shard) => format!("shard-{shard}-{replica}"),
+    }
+}
+
+fn parse(path: &Path) -> Option<(GroupId, ReplicaId)> {
+    let name = path.file_name()?.to_str()?;
+    let (group, replica) = name.rsplit_once('-')?;
+    let group = match group.split_once('-') {
+        None if group == "meta" => GroupId::Meta,
+        Some(("shard", shard)) => GroupId::Shard(ShardId(shard.parse().ok()?)),
+        None | Some(_) => return None,
+    };
+    Some((group, ReplicaId(replica.parse().ok()?)))
+}
 
 impl Store {
     /// Opens or creates the store in `dir`: recovers the log (R6) and finds the replicas. Blocks.
@@ -54,30 +81,102 @@ impl Store {
         options: StoreOptions,
         on_poison: OnPoison,
     ) -> Result<Self, OpenError> {
-        let _ = (disk, dir.into(), options, on_poison);
-        unimplemented!()
+        let dir = dir.into();
+        let failed = |source| OpenError::Disk {
+            path: dir.clone(),
+            source,
+        };
+        let replicas = dir.join("replicas");
+        create_dir(disk.as_ref(), &dir).map_err(failed)?;
+        create_dir(disk.as_ref(), &replicas).map_err(failed)?;
+        let of_log = dir.join("log");
+        let wal = WalOptions {
+            segment_bytes: options.segment_bytes,
+            cache_bytes: options.cache_bytes,
+            carry_bytes: options.segment_bytes / 64,
+            ..WalOptions::new(options.rng)
+        };
+        let wal = Wal::open(Arc::clone(&disk), &of_log, wal)?;
+        let parts = LogParts {
+            disk: Arc::clone(&disk),
+            dir: of_log,
+            clock: options.clock,
+            reserve: options.reserve,
+            queue_bytes: options.queue_bytes,
+            on_poison,
+        };
+        let log = Log::start(wal, parts).map_err(failed)?;
+        Ok(Self {
+            disk,
+            replicas,
+            log,
+        })
     }
 
-    /// Replicas that have been started in this store and not removed, in order.
-    #[must_use]
-    pub fn replicas(&self) -> Vec<(GroupId, ReplicaId)> {
-        unimplemented!()
+    /// Replicas that have been started in this store and not removed, in order. Blocks.
+    pub fn replicas(&self) -> io::Result<Vec<(GroupId, ReplicaId)>> {
+        let paths = self.disk.list(&self.replicas)?;
+        let mut found: Vec<_> = paths.iter().filter_map(|path| parse(path)).collect();
+        found.sort_unstable();
+        Ok(found)
     }
 
-    /// Deletes all a stopped replica has on this disk, files last. Its id never comes back.
-    pub async fn remove(&self, group: GroupId, replica: ReplicaId) -> std::io::Result<()> {
-        let _ = (group, replica);
-        unimplemented!()
+    /// Deletes all a stopped replica has on this disk, files last. Its id never comes back. A
+    /// crash between leaves the replica here and empty: call it again.
+    pub async fn remove(&self, group: GroupId, replica: ReplicaId) -> io::Result<()> {
+        let removal = Record::new(RecordKind::Removal, 0, 0);
+        self.log
+            .submit_and_wait(Job::new(replica.0, vec![removal]))
+            .await?;
+        let (disk, replicas) = (Arc::clone(&self.disk), self.replicas.clone());
+        let dir = replicas.join(name(group, replica));
+        let removed = tokio::task::spawn_blocking(move || {
+            for path in disk.list(&dir)? {
+                disk.remove(&path)?;
+            }
+            disk.remove_dir(&dir)?;
+            disk.sync_dir(&replicas)
+        });
+        removed
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
     /// The log of the node.
     #[must_use]
     pub fn log(&self) -> &Log {
-        unimplemented!()
+        &self.log
     }
 
     /// Writes what waits and ends the log's thread. Stop the groups first.
     pub async fn close(&self) {
-        unimplemented!()
+        self.log.close().await;
+    }
+
+    /// The snapshots of a replica, which from now on is here.
+    pub(crate) fn snapshots(&self, group: GroupId, replica: ReplicaId) -> io::Result<Snapshots> {
+        Snapshots::open(
+            Arc::clone(&self.disk),
+            self.replicas.join(name(group, replica)),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replicas_directory_names_its_group() {
+        for group in [GroupId::Meta, GroupId::Shard(ShardId(12))] {
+            let found = (group, ReplicaId(7));
+            assert_eq!(
+                parse(Path::new(&format!("/d/{}", name(group, ReplicaId(7))))),
+                Some(found)
+            );
+        }
+        for stranger in ["/d/shard-7", "/d/meta-x", "/d/other-1-2", "/d/lost+found"] {
+            assert_eq!(parse(Path::new(stranger)), None, "{stranger}");
+        }
     }
 }

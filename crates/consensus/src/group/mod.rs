@@ -1,18 +1,25 @@
-//! One replica of one raft group: start, stop, propose, watch its role.
+//! One replica of one raft group: its settings, start and stop. What it is asked for is in
+//! `propose` and `members`, what it tells of itself in `watch`.
 
-use std::collections::BTreeSet;
+mod members;
+mod propose;
+mod watch;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_core::id::{ReplicaId, Term};
+use fanfare_core::id::ReplicaId;
 use fanfare_host::Clock;
-use tokio::sync::watch;
+use openraft::SnapshotPolicy;
 use tokio_util::task::TaskTracker;
 
-use crate::{
-    Codec, ConfirmError, Door, GroupId, LogPosition, ProposeError, Role, StateMachine, Status,
-    Store, Wire,
-};
+use crate::door::Serving;
+use crate::machine::Machine;
+use crate::network::Network;
+use crate::raft_types::Raft;
+use crate::storage::LogStore;
+use crate::{Codec, Door, GroupId, Log, Role, StateMachine, Store, Wire};
+pub use members::{ChangeError, InitializeError};
 
 /// Which replica of which group, and its times (replication.md 11 says why these).
 #[derive(Clone, Debug)]
@@ -69,44 +76,53 @@ pub enum StartError {
     Config(String),
 }
 
-/// Why a group was not initialised.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InitializeError {
-    #[error("the replica has a log already")]
-    NotEmpty,
-    #[error("the replica is not among the members")]
-    NotMember,
-    #[error("the group is not running here")]
-    Stopped,
-}
-
-/// Why the members or the leader of a group did not change.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    #[error("this replica does not lead; the leader is {leader:?}")]
-    NotLeader { leader: Option<ReplicaId> },
-    /// Try again once the one before has ended.
-    #[error("another change is under way")]
-    InProgress,
-    #[error("the change is refused: {0}")]
-    Refused(String),
-    #[error("the group is not running here")]
-    Stopped,
-    /// Leadership lost or no answer in time: read the members again.
-    #[error("proposed, result not learned")]
-    Unknown,
-}
-
 /// A running replica. A clone is the same replica.
 pub struct Group<M: StateMachine> {
-    machine: std::marker::PhantomData<fn() -> M>,
+    raft: Raft<M>,
+    codec: Arc<dyn Codec<M::Command>>,
+    config: Arc<GroupConfig>,
+    role: tokio::sync::watch::Receiver<Role>,
+    log: Log,
+    door: Door,
+    clock: Arc<dyn Clock>,
 }
 
 impl<M: StateMachine> Clone for Group<M> {
     fn clone(&self) -> Self {
         Self {
-            machine: self.machine,
+            raft: self.raft.clone(),
+            codec: Arc::clone(&self.codec),
+            config: Arc::clone(&self.config),
+            role: self.role.clone(),
+            log: self.log.clone(),
+            door: self.door.clone(),
+            clock: Arc::clone(&self.clock),
         }
+    }
+}
+
+impl GroupConfig {
+    /// openraft's settings. What is not named here does not matter or must stay as it is.
+    fn of_raft(&self) -> Result<openraft::Config, StartError> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let config = openraft::Config {
+            cluster_name: "fanfare".to_owned(),
+            heartbeat_interval: millis(self.heartbeat),
+            election_timeout_min: millis(self.election_min),
+            election_timeout_max: millis(self.election_max),
+            quorum_loss_probe_interval: Some(millis(self.quorum_loss_probe)),
+            enable_pre_vote: Some(true),
+            // A restarted leader would serve its old term from a state that forgot its tail.
+            enable_leader_restore: Some(false),
+            // Entries are batches: what is due is counted in bytes, by the caller.
+            snapshot_policy: SnapshotPolicy::Never,
+            install_snapshot_timeout: 10_000,
+            allow_log_reversion: None,
+            ..openraft::Config::default()
+        };
+        config
+            .validate()
+            .map_err(|error| StartError::Config(error.to_string()))
     }
 }
 
@@ -119,94 +135,71 @@ impl<M: StateMachine> Group<M> {
         machine: M,
         codec: Arc<dyn Codec<M::Command>>,
     ) -> Result<Self, StartError> {
-        let _ = (config, deps, machine, codec);
-        unimplemented!()
-    }
-
-    /// Proposes `command` if this replica leads in `term`, and waits, at most `within`, until it is
-    /// applied here.
-    pub async fn propose(
-        &self,
-        term: Term,
-        command: M::Command,
-        within: Duration,
-    ) -> Result<(LogPosition, M::Outcome), ProposeError> {
-        let _ = (term, command, within);
-        unimplemented!()
-    }
-
-    /// The replica's role, now and on each change.
-    #[must_use]
-    pub fn role(&self) -> watch::Receiver<Role> {
-        unimplemented!()
-    }
-
-    /// Asks a majority whether this replica still leads (ReadIndex) and waits until all that was
-    /// committed before is applied here. At most `within`.
-    pub async fn confirm(&self, within: Duration) -> Result<LogPosition, ConfirmError> {
-        let _ = within;
-        unimplemented!()
-    }
-
-    /// True if a majority answered this leader within the last election timeout (R12). False on
-    /// a replica that does not lead.
-    #[must_use]
-    pub fn hears_majority(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// False if the node's log has no room for drafts (R15).
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// True if the replica has neither log nor snapshot: it was never part of its group.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// Makes the first members of the group, this one among them. Once in the life of a group.
-    pub async fn initialize(&self, members: BTreeSet<ReplicaId>) -> Result<(), InitializeError> {
-        let _ = members;
-        unimplemented!()
-    }
-
-    /// Adds a replica that learns and does not vote. Returns once the change is committed, not
-    /// once the replica has caught up: see [`Status::behind`].
-    pub async fn add_learner(&self, replica: ReplicaId) -> Result<(), ChangeError> {
-        let _ = replica;
-        unimplemented!()
-    }
-
-    /// Makes `voters` the voters, by a joint change; each must be a learner or voter already. Who
-    /// is no voter any more leaves the group.
-    pub async fn change_voters(&self, voters: BTreeSet<ReplicaId>) -> Result<(), ChangeError> {
-        let _ = voters;
-        unimplemented!()
-    }
-
-    /// Removes learners from the group.
-    pub async fn remove_learners(&self, gone: BTreeSet<ReplicaId>) -> Result<(), ChangeError> {
-        let _ = gone;
-        unimplemented!()
-    }
-
-    /// Asks `to` to take over. Returns at once: watch `role`.
-    pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), ChangeError> {
-        let _ = to;
-        unimplemented!()
-    }
-
-    /// The group as this replica sees it.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        unimplemented!()
+        let (group, replica) = (config.group, config.replica);
+        if deps.door.is_here(group, replica) {
+            return Err(StartError::Running(replica));
+        }
+        let of_raft = Arc::new(config.of_raft()?);
+        let store = deps.store.clone();
+        let snapshots = tokio::task::spawn_blocking(move || store.snapshots(group, replica))
+            .await
+            .map_err(|error| StartError::Stored(error.to_string()))?
+            .map_err(|error| StartError::Stored(error.to_string()))?;
+        let log = deps.store.log().clone();
+        let network = Network {
+            wire: Arc::clone(&deps.wire),
+            clock: Arc::clone(&deps.clock),
+            group,
+            replica,
+            append_timeout: config.append_timeout,
+        };
+        let entries = LogStore::<M>::new(log.clone(), replica.0, Arc::clone(&codec));
+        let machine = Machine::new(machine, snapshots);
+        let raft = Raft::<M>::build(replica.0, of_raft, network, entries, machine)
+            .await
+            .map_err(|error| StartError::Stored(error.to_string()))?;
+        let serving = Serving {
+            raft: raft.clone(),
+            codec: Arc::clone(&codec),
+            log: log.clone(),
+            needs_room: group != GroupId::Meta,
+        };
+        if !deps.door.enter(group, replica, Arc::new(serving)) {
+            return Err(StartError::Running(replica));
+        }
+        raft.run();
+        let role = watch::follow(&raft, &deps.tasks);
+        Ok(Self {
+            raft,
+            codec,
+            config: Arc::new(config),
+            role,
+            log,
+            door: deps.door.clone(),
+            clock: Arc::clone(&deps.clock),
+        })
     }
 
     /// Leaves the door and stops. Pending proposals end as unknown.
     pub async fn stop(&self) {
-        unimplemented!()
+        self.door.leave(self.config.group, self.config.replica);
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, replica = %self.config.replica, "a replica did not stop cleanly");
+        }
+    }
+
+    /// Which group this is a replica of.
+    #[must_use]
+    pub fn group(&self) -> GroupId {
+        self.config.group
+    }
+
+    /// Which replica this is.
+    #[must_use]
+    pub fn replica(&self) -> ReplicaId {
+        self.config.replica
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,23 +80,25 @@ struct Queue {
 }
 
 impl Queue {
-    /// A log that takes nothing any more completes the job with its error.
-    fn push(&self, job: Job) {
+    /// An error if the log takes nothing any more; the job is completed with it, too.
+    fn push(&self, job: Job) -> io::Result<()> {
         let mut waiting = lock(&self.waiting);
-        let error = match (&waiting.poison, waiting.closed) {
-            (Some((kind, text)), _) => io::Error::new(*kind, text.clone()),
-            (None, true) => io::Error::other("the log is closed"),
-            (None, false) => {
-                waiting.hurried += usize::from(job.hurry);
-                waiting.jobs.push_back(job);
-                self.wake.notify_one();
-                return;
-            }
+        let error = || match &waiting.poison {
+            Some((kind, text)) => Some(io::Error::new(*kind, text.clone())),
+            None if waiting.closed => Some(io::Error::other("the log is closed")),
+            None => None,
+        };
+        let (Some(told), Some(returned)) = (error(), error()) else {
+            waiting.hurried += usize::from(job.hurry);
+            waiting.jobs.push_back(job);
+            self.wake.notify_one();
+            return Ok(());
         };
         drop(waiting);
         if let Some(done) = job.done {
-            done(Err(error));
+            done(Err(told));
         }
+        Err(returned)
     }
 
     fn take(&self, quiet: bool) -> Work {
@@ -214,7 +216,8 @@ impl Log {
     }
 
     /// Shows the job's records to readers and queues them. Waits while too many bytes are queued.
-    /// Of one replica one call at a time. An error: the job is refused, nothing was staged.
+    /// Of one replica one call at a time. An error: the log takes nothing any more, or the job is
+    /// too large.
     pub(crate) async fn submit(&self, mut job: Job) -> io::Result<()> {
         if job
             .records
@@ -233,8 +236,7 @@ impl Log {
         let closed = |_| io::Error::other("the log is closed");
         job.permit = Some(permits.acquire_many_owned(bytes).await.map_err(closed)?);
         lock(&self.0.index).stage(job.replica, &mut job.records);
-        self.0.queue.push(job);
-        Ok(())
+        self.0.queue.push(job)
     }
 
     /// Like `submit`, and waits until the job is durable.

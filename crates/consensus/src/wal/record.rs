@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::segment::Place;
+use crate::LogPosition;
 
 /// Bytes of a record's head: checksum, payload length, kind, form, replica, term, index.
 pub(super) const HEAD: usize = 4 + 4 + 1 + 1 + 8 + 8 + 8;
@@ -108,6 +109,17 @@ impl Record {
         Self {
             payload,
             ..Self::new(RecordKind::Vote, 0, 0)
+        }
+    }
+
+    /// How far the log is committed.
+    #[must_use]
+    pub fn committed(at: Option<LogPosition>) -> Self {
+        let (term, index) = at.map_or((0, 0), |at| (at.term.0, at.index));
+        let form = u8::from(at.is_some());
+        Self {
+            form,
+            ..Self::new(RecordKind::Committed, term, index)
         }
     }
 

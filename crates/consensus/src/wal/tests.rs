@@ -111,11 +111,7 @@ fn all_that_was_committed_is_there_after_a_restart() {
     )
     .unwrap();
     commit(&mut wal, 1, vec![Record::new(RecordKind::Purge, 1, 2)]).unwrap();
-    let committed = Record {
-        form: 1,
-        ..Record::new(RecordKind::Committed, 1, 5)
-    };
-    commit(&mut wal, 1, vec![committed]).unwrap();
+    commit(&mut wal, 1, vec![Record::committed(Some(at(1, 5)))]).unwrap();
     for _ in 0..2 {
         let wal = open(disk.clone()).unwrap();
         assert_eq!(read(&wal, 1), vec![(3, 1), (4, 1), (5, 1), (6, 1), (7, 2)]);

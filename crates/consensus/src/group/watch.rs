@@ -1,0 +1,111 @@
+//! What a replica tells of itself: role, status, whether it hears a majority.
+
+use fanfare_core::id::{ReplicaId, Term};
+use openraft::type_config::async_runtime::watch::WatchReceiver as _;
+use openraft::{Instant as _, RaftMetrics, ServerState};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use super::Group;
+use crate::raft_types::{Raft, Types, replicas};
+use crate::{Role, StateMachine, Status};
+
+/// The role, kept up to date by a task until the raft ends.
+pub(super) fn follow<M: StateMachine>(
+    raft: &Raft<M>,
+    tasks: &TaskTracker,
+) -> watch::Receiver<Role> {
+    let mut metrics = raft.metrics();
+    let (tell, role) = watch::channel(role_of::<M>(&metrics.borrow_watched()));
+    tasks.spawn(async move {
+        loop {
+            let now = role_of::<M>(&metrics.borrow_watched());
+            tell.send_if_modified(|known| {
+                let changed = *known != now;
+                *known = now;
+                changed
+            });
+            if metrics.changed().await.is_err() {
+                break;
+            }
+        }
+        tell.send_modify(|known| (known.leads, known.serves, known.leader) = (false, false, None));
+    });
+    role
+}
+
+fn role_of<M: StateMachine>(metrics: &RaftMetrics<Types<M>>) -> Role {
+    let term = metrics.current_term;
+    let runs = metrics.running_state.is_ok();
+    let leads = runs && metrics.state == ServerState::Leader;
+    let applied = metrics.last_applied.map(|id| id.leader_id.term);
+    Role {
+        term: Term(term),
+        leader: metrics.current_leader.filter(|_| runs).map(ReplicaId),
+        leads,
+        serves: leads && applied == Some(term),
+    }
+}
+
+impl<M: StateMachine> Group<M> {
+    /// The replica's role, now and on each change.
+    #[must_use]
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.role.clone()
+    }
+
+    /// True if a majority answered this leader within the last election timeout (R12). False on
+    /// a replica that does not lead.
+    #[must_use]
+    pub fn hears_majority(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.state != ServerState::Leader || metrics.running_state.is_err() {
+            return false;
+        }
+        let alone = metrics.membership_config.voter_ids().eq([metrics.id]);
+        let heard = metrics.last_quorum_acked.map(|at| at.elapsed());
+        alone || heard.is_some_and(|ago| ago < self.config.election_max)
+    }
+
+    /// False if the node's log has no room for drafts (R15).
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.log.has_room()
+    }
+
+    /// True if the replica has no log, not even one that a snapshot took the place of: it was never
+    /// part of its group.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.log.extent(self.config.replica.0).last.is_none()
+    }
+
+    /// The group as this replica sees it.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let last_index = metrics.last_log_index.unwrap_or(0);
+        let index = |id: Option<crate::raft_types::LogId>| id.map_or(0, |id| id.index);
+        let behind = metrics
+            .replication
+            .iter()
+            .flatten()
+            .map(|(replica, matched)| {
+                let next = matched.map_or(0, |id| id.index + 1);
+                (ReplicaId(*replica), (last_index + 1).saturating_sub(next))
+            });
+        let members = metrics.membership_config.membership();
+        Status {
+            role: role_of::<M>(&metrics),
+            last_index,
+            committed: index(metrics.local_committed),
+            applied: index(metrics.last_applied),
+            snapshot: index(metrics.snapshot),
+            voters: replicas(members.voter_ids()),
+            learners: replicas(members.learner_ids()),
+            behind: behind.collect(),
+        }
+    }
+}

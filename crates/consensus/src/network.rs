@@ -1,0 +1,329 @@
+//! openraft's network, thin, over a `Wire`: bodies out, answers in, each within its time.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_core::id::ReplicaId;
+use fanfare_host::Clock;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use openraft::EmptyNode;
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use tokio::sync::mpsc;
+
+use crate::raft_types::{LogId, Types, Vote};
+use crate::snapshot::SnapshotFile;
+use crate::{Call, GroupId, Kind, Malformed, Route, StateMachine, Wire, WireError, format};
+
+/// Appends on their way to one replica at a time. With 4 MiB each this bounds the bytes.
+const WINDOW: usize = 8;
+
+type Rpc<M, T> = Result<T, RPCError<Types<M>>>;
+type Answers<'s, M> = BoxStream<'s, Rpc<M, StreamAppendResult<Types<M>>>>;
+
+/// Makes the ways from one replica to others.
+pub(crate) struct Network {
+    pub(crate) wire: Arc<dyn Wire>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) group: GroupId,
+    pub(crate) replica: ReplicaId,
+    pub(crate) append_timeout: Duration,
+}
+
+impl<M: StateMachine> RaftNetworkFactory<Types<M>> for Network {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
+        Peer {
+            wire: Arc::clone(&self.wire),
+            clock: Arc::clone(&self.clock),
+            route: Route {
+                group: self.group,
+                from: self.replica,
+                to: ReplicaId(target),
+            },
+            append_timeout: self.append_timeout,
+        }
+    }
+}
+
+/// The way to one other replica.
+pub(crate) struct Peer {
+    wire: Arc<dyn Wire>,
+    clock: Arc<dyn Clock>,
+    route: Route,
+    append_timeout: Duration,
+}
+
+fn unreachable<M: StateMachine>(error: impl ToString) -> RPCError<Types<M>> {
+    RPCError::Unreachable(Unreachable::from_string(error))
+}
+
+impl Peer {
+    async fn call<M: StateMachine, T>(
+        &self,
+        kind: Kind,
+        body: Bytes,
+        within: Duration,
+        read: impl FnOnce(Bytes) -> Result<T, Malformed>,
+    ) -> Rpc<M, T> {
+        let call = self.wire.call(Call {
+            route: self.route,
+            kind,
+            body,
+        });
+        let answer = tokio::select! {
+            biased;
+            answer = call => answer,
+            () = self.clock.sleep(within) => Err(WireError::Timeout),
+        };
+        read(answer.map_err(unreachable::<M>)?).map_err(unreachable::<M>)
+    }
+}
+
+impl<M: StateMachine> RaftNetworkV2<Types<M>> for Peer {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types<M>>,
+        option: RPCOption,
+    ) -> Rpc<M, AppendEntriesResponse<Types<M>>> {
+        // openraft's time is that of a heartbeat, too short for entries on a busy disk.
+        let within = if request.entries.is_empty() {
+            option.hard_ttl()
+        } else {
+            self.append_timeout
+        };
+        let body = format::append_request(&request);
+        self.call(
+            Kind::Append,
+            body,
+            within,
+            format::read_append_response::<M>,
+        )
+        .await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Rpc<M, Answers<'s, M>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types<M>>> + Send + Unpin + 'static,
+    {
+        let (bodies, from_here) = mpsc::channel(WINDOW);
+        let answers = self.wire.appends(self.route, from_here);
+        let pipeline = Pipeline {
+            input: Some(input),
+            bodies: Some(bodies),
+            answers,
+            flying: VecDeque::with_capacity(WINDOW),
+            clock: Arc::clone(&self.clock),
+            timeout: self.append_timeout,
+        };
+        let answers: Answers<'s, M> = stream::unfold(Some(pipeline), |pipeline| async {
+            let mut pipeline = pipeline?;
+            let answer = pipeline.next::<M>().await?;
+            let goes_on = matches!(answer, Ok((Ok(_), true)));
+            Some((
+                answer.map(|(answer, _)| answer),
+                goes_on.then_some(pipeline),
+            ))
+        })
+        .boxed();
+        Box::pin(async move { Ok(answers) })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types<M>>,
+        option: RPCOption,
+    ) -> Rpc<M, VoteResponse<Types<M>>> {
+        let body = format::vote_request(&request);
+        self.call(
+            Kind::Vote,
+            body,
+            option.hard_ttl(),
+            format::read_vote_response::<M>,
+        )
+        .await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types<M>>,
+        option: RPCOption,
+    ) -> Rpc<M, VoteResponse<Types<M>>> {
+        let body = format::vote_request(&request);
+        self.call(
+            Kind::PreVote,
+            body,
+            option.hard_ttl(),
+            format::read_vote_response::<M>,
+        )
+        .await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types<M>>,
+        option: RPCOption,
+    ) -> Rpc<M, TransferLeaderResponse<Types<M>>> {
+        let body = format::transfer_request(&request);
+        self.call(
+            Kind::Transfer,
+            body,
+            option.hard_ttl(),
+            format::read_transfer_response::<M>,
+        )
+        .await
+    }
+
+    /// Refused: a replica whose log was purged at the leader cannot catch up yet, and the leader
+    /// goes on trying, with openraft's backoff.
+    async fn full_snapshot(
+        &mut self,
+        _vote: Vote,
+        _snapshot: openraft::alias::SnapshotOf<Types<M>, SnapshotFile>,
+        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types<M>>, StreamingError<Types<M>>> {
+        let text = "snapshots are not sent between nodes";
+        Err(StreamingError::Unreachable(Unreachable::from_string(text)))
+    }
+}
+
+/// An append that has no answer yet.
+struct Flying {
+    previous: Option<LogId>,
+    last: Option<LogId>,
+    until: Duration,
+}
+
+/// Appends to one replica, several on their way at a time, answered in order.
+struct Pipeline<S> {
+    /// `None` once it ended.
+    input: Option<S>,
+    bodies: Option<mpsc::Sender<Bytes>>,
+    answers: mpsc::Receiver<Result<Bytes, WireError>>,
+    flying: VecDeque<Flying>,
+    clock: Arc<dyn Clock>,
+    timeout: Duration,
+}
+
+/// What the pipeline waited for.
+enum Event<R> {
+    Answer(Option<Result<Bytes, WireError>>),
+    Late,
+    Request(Option<R>),
+}
+
+impl<S> Pipeline<S> {
+    /// The next answer, and whether more may follow; `None` once all are answered.
+    async fn next<M: StateMachine>(
+        &mut self,
+    ) -> Option<Rpc<M, (StreamAppendResult<Types<M>>, bool)>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types<M>>> + Send + Unpin,
+    {
+        loop {
+            if self.flying.is_empty() && self.input.is_none() {
+                return None;
+            }
+            let clock = Arc::clone(&self.clock);
+            let oldest = self.flying.front().map(|flying| flying.until);
+            let full = self.flying.len() >= WINDOW;
+            let event = tokio::select! {
+                biased;
+                answer = self.answers.recv() => Event::Answer(answer),
+                () = async { clock.sleep_until(oldest.unwrap_or_default()).await },
+                    if oldest.is_some() => Event::Late,
+                request = async {
+                    match &mut self.input {
+                        Some(input) => input.next().await,
+                        None => None,
+                    }
+                }, if !full && self.input.is_some() => Event::Request(request),
+            };
+            match event {
+                Event::Request(None) => {
+                    self.input = None;
+                    self.bodies = None;
+                }
+                Event::Request(Some(request)) => {
+                    if let Err(error) = self.send(&request) {
+                        return Some(Err(unreachable::<M>(error)));
+                    }
+                }
+                Event::Late => return Some(Err(unreachable::<M>(WireError::Timeout))),
+                Event::Answer(None) => {
+                    let ended = WireError::Unreachable("the stream of appends ended".to_owned());
+                    return Some(Err(unreachable::<M>(ended)));
+                }
+                Event::Answer(Some(Err(error))) => return Some(Err(unreachable::<M>(error))),
+                Event::Answer(Some(Ok(body))) => return Some(self.answered(body)),
+            }
+        }
+    }
+
+    fn send<M: StateMachine>(
+        &mut self,
+        request: &AppendEntriesRequest<Types<M>>,
+    ) -> Result<(), WireError> {
+        let last = request
+            .entries
+            .last()
+            .map(|entry| entry.log_id)
+            .or(request.prev_log_id);
+        let until = self.clock.now().saturating_add(self.timeout);
+        self.flying.push_back(Flying {
+            previous: request.prev_log_id,
+            last,
+            until,
+        });
+        // The channel holds as many as may be on their way, so that only a closed one refuses.
+        let sent = self
+            .bodies
+            .as_ref()
+            .map(|to| to.try_send(format::append_request(request)));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => Err(WireError::Unreachable(
+                "the stream of appends is closed".to_owned(),
+            )),
+        }
+    }
+
+    fn answered<M: StateMachine>(
+        &mut self,
+        body: Bytes,
+    ) -> Rpc<M, (StreamAppendResult<Types<M>>, bool)> {
+        let Some(flying) = self.flying.pop_front() else {
+            return Err(unreachable::<M>("an answer to nothing"));
+        };
+        let answer = format::read_append_response::<M>(body).map_err(unreachable::<M>)?;
+        if answer.is_conflict() && flying.previous.is_none() {
+            return Err(unreachable::<M>("a conflict with nothing"));
+        }
+        let whole = match &answer {
+            AppendEntriesResponse::PartialSuccess(last) => *last == flying.last,
+            AppendEntriesResponse::Success
+            | AppendEntriesResponse::Conflict
+            | AppendEntriesResponse::HigherVote(_) => true,
+        };
+        Ok((
+            answer.into_stream_result(flying.previous, flying.last),
+            whole,
+        ))
+    }
+}

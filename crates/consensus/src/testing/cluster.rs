@@ -1,0 +1,232 @@
+//! Replicas of one group, each on a node of its own, in one process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_core::id::{ReplicaId, ShardId, Term};
+use fanfare_host::{Disk, MemDisk, RealClock, SystemRng};
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::{Counter, Numbers};
+use crate::{
+    Call, Door, Group, GroupConfig, GroupDeps, GroupId, Kind, Role, Route, Store, StoreOptions,
+    Wire, WireError,
+};
+
+/// Longer than anything in a test takes.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+const GROUP: GroupId = GroupId::Shard(ShardId(5));
+
+/// All nodes' doors, and which replicas are cut off.
+#[derive(Clone, Default)]
+struct Switchboard {
+    doors: Arc<Mutex<BTreeMap<ReplicaId, Door>>>,
+    cut: Arc<Mutex<BTreeSet<ReplicaId>>>,
+    tasks: TaskTracker,
+}
+
+impl Switchboard {
+    fn door(&self, route: Route) -> Result<Door, WireError> {
+        let cut = self.cut.lock().unwrap();
+        if cut.contains(&route.from) || cut.contains(&route.to) {
+            return Err(WireError::Unreachable("cut".to_owned()));
+        }
+        self.doors
+            .lock()
+            .unwrap()
+            .get(&route.to)
+            .cloned()
+            .ok_or(WireError::NoAddress(route.to))
+    }
+
+    async fn carry(self, call: Call) -> Result<Bytes, WireError> {
+        let route = call.route;
+        let answer = self.door(route)?.serve(call).await?;
+        self.door(route)?;
+        Ok(answer)
+    }
+}
+
+impl Wire for Switchboard {
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<Bytes, WireError>> {
+        Box::pin(self.clone().carry(call))
+    }
+
+    fn appends(
+        &self,
+        route: Route,
+        mut bodies: mpsc::Receiver<Bytes>,
+    ) -> mpsc::Receiver<Result<Bytes, WireError>> {
+        let (answers, to_caller) = mpsc::channel(1);
+        let board = self.clone();
+        self.tasks.spawn(async move {
+            while let Some(body) = bodies.recv().await {
+                let answer = board
+                    .clone()
+                    .carry(Call {
+                        route,
+                        kind: Kind::Append,
+                        body,
+                    })
+                    .await;
+                let ends = answer.is_err();
+                if answers.send(answer).await.is_err() || ends {
+                    break;
+                }
+            }
+        });
+        to_caller
+    }
+}
+
+/// One node with its replica.
+pub(crate) struct Member {
+    pub(crate) group: Group<Counter>,
+    pub(crate) counter: Counter,
+    pub(crate) store: Store,
+}
+
+impl Member {
+    /// Waits for a role.
+    pub(crate) async fn until(&self, wanted: impl FnMut(&Role) -> bool) -> Role {
+        let mut role = self.group.role();
+        let waiting = role.wait_for(wanted);
+        tokio::time::timeout(SOON, waiting)
+            .await
+            .expect("in time")
+            .expect("a role")
+            .clone()
+    }
+
+    pub(crate) async fn propose(&self, number: u64) -> usize {
+        let term = self.group.role().borrow().term;
+        self.group
+            .propose(term, number, SOON)
+            .await
+            .expect("an outcome")
+            .1
+    }
+
+    /// Waits until the machine holds `numbers`.
+    pub(crate) async fn holds(&self, numbers: &[u64]) {
+        let mut metrics = self.group.role();
+        let same = async {
+            while self.counter.numbers() != numbers {
+                tokio::select! {
+                    _ = metrics.changed() => {}
+                    () = tokio::time::sleep(Duration::from_millis(5)) => {}
+                }
+            }
+        };
+        let found = tokio::time::timeout(SOON, same).await;
+        assert!(
+            found.is_ok(),
+            "{:?} instead of {numbers:?}",
+            self.counter.numbers()
+        );
+    }
+}
+
+/// Nodes 1 to n with a replica each; the disks outlive the nodes.
+pub(crate) struct Cluster {
+    board: Switchboard,
+    disks: BTreeMap<ReplicaId, MemDisk>,
+    pub(crate) members: BTreeMap<ReplicaId, Member>,
+}
+
+impl Cluster {
+    /// A group of `size` voters.
+    pub(crate) async fn of(size: u64) -> Self {
+        let board = Switchboard::default();
+        let mut cluster = Self {
+            board,
+            disks: BTreeMap::new(),
+            members: BTreeMap::new(),
+        };
+        for id in 1..=size {
+            cluster.start(ReplicaId(id)).await;
+        }
+        let voters: BTreeSet<ReplicaId> = cluster.members.keys().copied().collect();
+        cluster.member(1).group.initialize(voters).await.unwrap();
+        cluster
+    }
+
+    pub(crate) fn member(&self, id: u64) -> &Member {
+        &self.members[&ReplicaId(id)]
+    }
+
+    /// Starts a replica on its disk, a fresh one if it has none.
+    pub(crate) async fn start(&mut self, id: ReplicaId) {
+        let disk: Arc<dyn Disk> = Arc::new(self.disks.entry(id).or_default().clone());
+        let clock = Arc::new(RealClock::new());
+        let options = StoreOptions {
+            segment_bytes: 64 << 10,
+            ..StoreOptions::new(clock.clone(), Arc::new(SystemRng))
+        };
+        let poison = Arc::new(|error: &std::io::Error| panic!("{error}"));
+        let store = Store::open(disk, Path::new("/data"), options, poison).unwrap();
+        let deps = GroupDeps {
+            store: store.clone(),
+            door: Door::new(),
+            wire: Arc::new(self.board.clone()),
+            clock,
+            tasks: self.board.tasks.clone(),
+        };
+        let config = GroupConfig {
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(400),
+            quorum_loss_probe: Duration::from_millis(1000),
+            ..GroupConfig::new(GROUP, id)
+        };
+        let counter = Counter::default();
+        self.board
+            .doors
+            .lock()
+            .unwrap()
+            .insert(id, deps.door.clone());
+        let codec = Arc::new(Numbers);
+        let group = Group::start(config, &deps, counter.clone(), codec)
+            .await
+            .unwrap();
+        self.members.insert(
+            id,
+            Member {
+                group,
+                counter,
+                store,
+            },
+        );
+    }
+
+    pub(crate) async fn stop(&mut self, id: ReplicaId) {
+        let member = self.members.remove(&id).unwrap();
+        member.group.stop().await;
+        member.store.close().await;
+    }
+
+    pub(crate) fn cut(&self, id: ReplicaId) {
+        self.board.cut.lock().unwrap().insert(id);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.board.cut.lock().unwrap().clear();
+    }
+
+    /// The replica that serves, once there is one in a term above `after`.
+    pub(crate) async fn leader(&self, after: Term) -> (ReplicaId, Term) {
+        let serving = self
+            .members
+            .values()
+            .map(|member| Box::pin(member.until(move |role| role.serves && role.term > after)));
+        let (role, nth, _) = futures_util::future::select_all(serving).await;
+        let id = *self.members.keys().nth(nth).unwrap();
+        (id, role.term)
+    }
+}
