@@ -1,3 +1,32 @@
 # List the recipes.
 default:
     @just --list
+
+# What must hold before a commit; writes nothing.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test --workspace
+    -cargo deny check bans licenses sources
+
+# Mend what can be mended by a tool.
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty
+
+# All tests, quick.
+test *ARGS:
+    cargo nextest run --workspace {{ARGS}}
+
+# The model of core: so many seeds from the first.
+model SEEDS="2000" FIRST="1":
+    FANFARE_MODEL_SEEDS={{SEEDS}} FANFARE_MODEL_FIRST={{FIRST}} cargo test --release -p fanfare-core --test model -- --nocapture
+
+# Three nodes in one process, with data in .fanfare-dev.
+dev *ARGS:
+    cargo run --release -- dev {{ARGS}}
+
+# Load on three processes, one of them killed on the way, judged by the checker.
+load *ARGS:
+    cargo build --release -p fanfare-cli -p fanfare-tests
+    target/release/fanfare-load {{ARGS}}

@@ -9,5 +9,5 @@ mod slots;
 mod verdict;
 
 pub use judge::{Judge, judge_dir};
-pub use observation::{AckLevel, Event, Line, Position, Reached, Recorder, Row, SinceText};
+pub use observation::{AckLevel, Event, Line, Position, Reached, Recorder, Row, SinceText, hash};
 pub use verdict::{Report, Verdict, Witness};

@@ -212,6 +212,11 @@ impl SinceText {
     }
 }
 
+/// The hash of a payload as observations spell it: xxh3-128, hex.
+pub fn hash(payload: &[u8]) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(payload))
+}
+
 /// Writes lines, from any thread, whole.
 pub struct Recorder<W> {
     out: Mutex<W>,

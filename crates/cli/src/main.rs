@@ -1,3 +1,42 @@
-//! The one binary, `fanfare`.
+//! The one binary, `fanfare`: parses what was typed and hands it to the command.
 
-fn main() {}
+mod args;
+mod cluster;
+mod dev;
+mod failure;
+mod output;
+mod publish;
+mod reach;
+mod serve;
+mod subscribe;
+mod topic;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Dev(args) => dev::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Cluster(args) => cluster::run(args),
+        Command::Pub(args) => publish::run(args),
+        Command::Sub(args) => subscribe::run(args),
+        Command::Topic(args) => topic::run(args),
+        Command::Version(args) => output::version(&args),
+    }
+}

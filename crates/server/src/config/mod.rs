@@ -1,0 +1,209 @@
+//! A node's configuration: defaults < file < environment < flags. Read once, at the top; everything
+//! below gets plain structs. The doc comments are the manual.
+
+mod layers;
+mod validate;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use layers::{Layers, Source};
+pub use validate::{Problem, Problems};
+
+/// Everything a node can be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name of the cluster. Nodes of another one are refused. Required.
+    pub cluster: String,
+    /// Name of this node, unique in the cluster. Required.
+    pub name: String,
+    /// Directory of this node's data. Required.
+    pub data: PathBuf,
+    /// Peer addresses (`HOST:PORT`) of the nodes that make the cluster, this one among them.
+    /// Required, unless the node makes a cluster of its own (`--single-node`).
+    pub seeds: Vec<String>,
+    /// Serve without authentication. Default: `false`, and then a node without credentials to
+    /// check refuses to start.
+    pub insecure_open: bool,
+    /// The front door for browsers: HTTP/1.1 and HTTP/2.
+    pub edge: Edge,
+    /// The door for backends: gRPC.
+    pub grpc: Door,
+    /// The door for the other nodes of the cluster.
+    pub peer: Door,
+    /// The operator's door: `/metrics`, `/healthz`, `/readyz`.
+    pub ops: Door,
+    /// The write-ahead log.
+    pub log: Log,
+    /// How a node stops.
+    pub shutdown: Shutdown,
+    /// What is written to stderr.
+    pub logs: Logs,
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Door {
+    /// Address listened on. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How others reach this door, `HOST:PORT`. Default: the address listened on.
+    pub advertise: String,
+}
+
+/// The front door and its limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Edge {
+    /// Address listened on. Default: `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// How clients reach this node, `HOST:PORT`. Default: the address listened on.
+    pub advertise: String,
+    /// Origins (`https://app.example`) whose pages may connect. Default: the same host only.
+    pub allowed_origins: Vec<String>,
+    /// `Host` names answered. Default: `localhost`, loopback, and the addresses listened on or
+    /// advertised.
+    pub allowed_hosts: Vec<String>,
+    /// Most sessions of this node; one more is told `overloaded`. Default: `100000`.
+    pub max_sessions: usize,
+    /// Bytes of drafts in flight; more is told `overloaded`. Default: 64 MiB.
+    pub publish_bytes: usize,
+    /// Bytes of recent messages kept for subscribers, over all topics. Default: 128 MiB.
+    pub tail_bytes: usize,
+    /// Time from accept to a whole first request head. Default: `5s`.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    /// Time from the upgrade to `hello`. Default: `10s`.
+    #[serde(with = "humantime_serde")]
+    pub hello_timeout: Duration,
+    /// Seconds for which a cache may keep polls that anybody may read, 1–60. Default: 0, off.
+    pub public_polls: u32,
+}
+
+/// The write-ahead log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Free bytes below which the node refuses drafts instead of filling its disk. Default: 0,
+    /// which means 256 MiB or 2 % of the volume, the larger.
+    pub reserve: u64,
+    /// Bytes of a segment. Default: 64 MiB.
+    pub segment: u64,
+}
+
+/// How a node stops.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// Time over which sessions are sent away and stages end. Default: `10s`.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+}
+
+/// What is written to stderr.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logs {
+    /// Directives such as `info` or `warn,fanfare::session=info`. Default: `info`.
+    pub filter: String,
+    /// `text` or `json`. Default: `text`.
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let door = |port| Door {
+            listen: loopback(port),
+            advertise: String::new(),
+        };
+        Self {
+            cluster: String::new(),
+            name: String::new(),
+            data: PathBuf::new(),
+            seeds: Vec::new(),
+            insecure_open: false,
+            edge: Edge::default(),
+            grpc: door(9090),
+            peer: door(7070),
+            ops: door(9100),
+            log: Log::default(),
+            shutdown: Shutdown {
+                grace: Duration::from_secs(10),
+            },
+            logs: Logs::default(),
+        }
+    }
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self {
+            listen: loopback(0),
+            advertise: String::new(),
+        }
+    }
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self {
+            listen: loopback(8080),
+            advertise: String::new(),
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            max_sessions: 100_000,
+            publish_bytes: 64 << 20,
+            tail_bytes: 128 << 20,
+            header_timeout: Duration::from_secs(5),
+            hello_timeout: Duration::from_secs(10),
+            public_polls: 0,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            reserve: 0,
+            segment: 64 << 20,
+        }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

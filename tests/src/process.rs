@@ -1,0 +1,265 @@
+//! Nodes as processes on loopback: the binary is built once, or named by `FANFARE_BIN`.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::wait;
+use crate::wire::http;
+use crate::wire::session::Node;
+
+/// The `fanfare` binary: `FANFARE_BIN`, or built now, in the profile of the tests.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the harness reads its own variable"
+)]
+pub fn binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    if let Ok(path) = std::env::var("FANFARE_BIN") {
+        return Ok(path.into());
+    }
+    let built = BUILT.get_or_init(|| build().map_err(|e| format!("{e:#}")));
+    built.clone().map_err(anyhow::Error::msg)
+}
+
+fn build() -> Result<PathBuf> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("no workspace")?;
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(manifest)
+        .args(["build", "--quiet", "-p", "fanfare-cli"]);
+    if profile == "release" {
+        cargo.arg("--release");
+    }
+    ensure!(cargo.status()?.success(), "the binary does not build");
+    // The tests' own executable lies in TARGET/PROFILE/deps.
+    let own = std::env::current_exe()?;
+    let target = own
+        .ancestors()
+        .find(|dir| dir.ends_with(profile))
+        .context("no target dir")?;
+    Ok(target.join("fanfare"))
+}
+
+/// A port nobody listens on now.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// One node's process, its directory and its addresses, which it keeps over restarts.
+pub struct Process {
+    pub name: String,
+    pub node: Node,
+    pub peer: String,
+    pub ops: String,
+    dir: PathBuf,
+    args: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Process {
+    fn new(name: &str, dir: &Path, seeds: &[String], peer: String, extra: &[&str]) -> Result<Self> {
+        let local = || Ok::<_, anyhow::Error>(format!("127.0.0.1:{}", free_port()?));
+        let (edge, grpc, ops) = (local()?, local()?, local()?);
+        let data = dir.join(name);
+        let mut args = vec![
+            "serve".to_owned(),
+            "--insecure-open".to_owned(),
+            format!("--name={name}"),
+            format!("--data={}", data.display()),
+            format!("--edge={edge}"),
+            format!("--grpc={grpc}"),
+            format!("--peer={peer}"),
+            format!("--ops={ops}"),
+        ];
+        if !seeds.is_empty() {
+            args.push(format!("--seeds={}", seeds.join(",")));
+        }
+        args.extend(extra.iter().map(|s| (*s).to_owned()));
+        Ok(Self {
+            name: name.to_owned(),
+            node: Node { edge, grpc },
+            peer,
+            ops,
+            dir: dir.to_owned(),
+            args,
+            child: None,
+        })
+    }
+
+    /// Starts the process; its log is appended to `NAME.log` beside its data.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the harness's files, not a node's"
+    )]
+    pub fn start(&mut self) -> Result<()> {
+        ensure!(self.child.is_none(), "{} runs already", self.name);
+        fs::create_dir_all(&self.dir)?;
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())?;
+        let mut command = Command::new(binary()?);
+        command.args(&self.args).env("FANFARE_CLUSTER", "tests");
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.child = Some(command.spawn().context("starting the binary")?);
+        Ok(())
+    }
+
+    /// Where the process writes its log.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join(format!("{}.log", self.name))
+    }
+
+    /// Where the process keeps its data.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join(&self.name)
+    }
+
+    /// The process id, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// `kill -9`, and waits for its end.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal by name (`TERM`, `STOP`, `CONT`).
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid().context("not running")?.to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status()?;
+        ensure!(sent.success(), "kill -s {name} {pid} failed");
+        Ok(())
+    }
+
+    /// Waits for the process to end by itself; its exit code.
+    pub async fn exited(&mut self, limit: Duration) -> Result<Option<i32>> {
+        let child = self.child.as_mut().context("not running")?;
+        let status = wait::until("the process to end", limit, || {
+            let status = child.try_wait();
+            async move { status.map_err(anyhow::Error::from)?.context("it runs") }
+        })
+        .await?;
+        self.child = None;
+        Ok(status.code())
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn ready(&self) -> Result<()> {
+        let ready = wait::until("readiness", Duration::from_secs(30), || async {
+            let answer = http::get(&self.ops, "/readyz").await?;
+            ensure!(
+                answer.status.is_success(),
+                "{} {}",
+                answer.status,
+                answer.text()
+            );
+            Ok(())
+        });
+        ready
+            .await
+            .with_context(|| format!("{}:\n{}", self.name, self.tail()))
+    }
+
+    /// The last lines of the log, for messages.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the harness's files, not a node's"
+    )]
+    pub fn tail(&self) -> String {
+        let text = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.kill());
+    }
+}
+
+/// Processes that are one cluster, their data in a directory.
+pub struct Processes {
+    pub nodes: Vec<Process>,
+}
+
+impl Processes {
+    /// Starts `count` nodes in `dir` and makes a cluster of them.
+    pub async fn start(count: usize, dir: &Path, shards: u32) -> Result<Self> {
+        let seeds: Vec<String> = (0..count)
+            .map(|_| Ok(format!("127.0.0.1:{}", free_port()?)))
+            .collect::<Result<_>>()?;
+        let mut nodes = Vec::new();
+        for (i, seed) in seeds.iter().enumerate() {
+            let name = format!("n{}", i + 1);
+            nodes.push(Process::new(&name, dir, &seeds, seed.clone(), &[])?);
+        }
+        let mut cluster = Self { nodes };
+        for node in &mut cluster.nodes {
+            node.start()?;
+        }
+        cluster.init(shards).await?;
+        cluster.ready().await?;
+        Ok(cluster)
+    }
+
+    /// One node that is a cluster of itself.
+    pub async fn single(dir: &Path) -> Result<Self> {
+        let peer = format!("127.0.0.1:{}", free_port()?);
+        let mut node = Process::new("n1", dir, &[], peer, &["--single-node"])?;
+        node.start()?;
+        node.ready().await?;
+        Ok(Self { nodes: vec![node] })
+    }
+
+    async fn init(&self, shards: u32) -> Result<()> {
+        let ops = &self.nodes[0].ops;
+        wait::until("the operator's door", Duration::from_secs(20), || {
+            http::get(ops, "/healthz")
+        })
+        .await?;
+        let output = Command::new(binary()?)
+            .args(["cluster", "init", "--ops", &format!("http://{ops}")])
+            .args(["--shards", &shards.to_string()])
+            .output()?;
+        if !output.status.success() {
+            bail!(
+                "cluster init: {}{}\n{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr),
+                self.nodes[0].tail()
+            );
+        }
+        Ok(())
+    }
+
+    /// Waits until every running node is ready.
+    pub async fn ready(&self) -> Result<()> {
+        for node in self.nodes.iter().filter(|n| n.child.is_some()) {
+            node.ready().await?;
+        }
+        Ok(())
+    }
+}
