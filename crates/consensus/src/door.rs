@@ -80,7 +80,7 @@ pub(crate) struct Serving<M: StateMachine> {
     pub(crate) needs_room: bool,
 }
 
-fn bad(error: Malformed) -> WireError {
+fn bad(error: &Malformed) -> WireError {
     WireError::Unreachable(error.to_string())
 }
 
@@ -100,7 +100,7 @@ impl<M: StateMachine> Serving<M> {
         match kind {
             Kind::Append => {
                 let request = format::read_append_request::<M>(body, self.codec.as_ref());
-                let request = request.map_err(bad)?;
+                let request = request.map_err(|error| bad(&error))?;
                 if self.needs_room && !request.entries.is_empty() && !self.log.has_room() {
                     return Err(WireError::Unreachable("the log has no room".to_owned()));
                 }
@@ -108,17 +108,18 @@ impl<M: StateMachine> Serving<M> {
                 Ok(format::append_response(&answer))
             }
             Kind::Vote => {
-                let request = format::read_vote_request::<M>(body).map_err(bad)?;
+                let request = format::read_vote_request::<M>(body).map_err(|error| bad(&error))?;
                 let answer = self.raft.vote(request).await.map_err(stopped)?;
                 Ok(format::vote_response(&answer))
             }
             Kind::PreVote => {
-                let request = format::read_vote_request::<M>(body).map_err(bad)?;
+                let request = format::read_vote_request::<M>(body).map_err(|error| bad(&error))?;
                 let answer = self.raft.pre_vote(request).await.map_err(stopped)?;
                 Ok(format::vote_response(&answer))
             }
             Kind::Transfer => {
-                let request = format::read_transfer_request::<M>(body).map_err(bad)?;
+                let request =
+                    format::read_transfer_request::<M>(body).map_err(|error| bad(&error))?;
                 let answer = self.raft.handle_transfer_leader(request).await;
                 Ok(format::transfer_response(
                     &answer.map_err(|error| halted::<M>(&error))?,
