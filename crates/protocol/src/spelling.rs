@@ -142,7 +142,7 @@ impl Spelled for Advice {
 }
 
 impl Spelled for Code {
-    const ALL: &'static [Self] = Code::ALL;
+    const ALL: &'static [Self] = Self::ALL;
 
     fn spelling(self) -> &'static str {
         self.as_str()

@@ -82,25 +82,28 @@ impl BadFrame {
 
 impl ClientFrame {
     /// Reads the payload of a text frame.
-    pub fn read(json: &[u8], limits: &Limits) -> Result<Self, BadFrame> {
+    pub fn read(json: &[u8], limits: &Limits) -> Result<Self, Box<BadFrame>> {
         if json.len() > limits.frame {
             let why = format!("a frame has at most {} bytes", limits.frame);
-            return Err(BadFrame::fatal(Code::PayloadTooLarge, why));
+            return Err(Box::new(BadFrame::fatal(Code::PayloadTooLarge, why)));
         }
         let Some(mut members) = Members::read(json) else {
             let why = "a frame is one JSON object";
-            return Err(BadFrame::fatal(Code::ProtocolError, why));
+            return Err(Box::new(BadFrame::fatal(Code::ProtocolError, why)));
         };
         let mut id = None;
         let publish = members.peek("type") == Some("\"publish\"");
-        Self::of_members(&mut members, &mut id, limits).map_err(|refusal| BadFrame {
-            id,
-            refusal: if publish {
+        Self::of_members(&mut members, &mut id, limits).map_err(|refusal| {
+            let refusal = if publish {
                 refusal.as_publish()
             } else {
                 refusal
-            },
-            fatal: false,
+            };
+            Box::new(BadFrame {
+                id,
+                refusal,
+                fatal: false,
+            })
         })
     }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::json::server_frame::put_error;
 
-fn read(json: &str) -> Result<ClientFrame, BadFrame> {
+fn read(json: &str) -> Result<ClientFrame, Box<BadFrame>> {
     ClientFrame::read(json.as_bytes(), &Limits::default())
 }
 
