@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::block::Tombstone;
+use super::classes::may_end_streams;
 use super::command::{At, Command, Effects, Entry, EpochBlock, Outcome, Refused};
 use super::digest::Digest;
 use super::place::expectation_failed;
@@ -18,6 +19,7 @@ use crate::topic::Topic;
 const HOUR_MS: u64 = 3_600_000;
 /// By how much an accepted loss raises the epoch counter: more than the lost copies can have used.
 const REPAIR_STEP: u64 = 1 << 32;
+
 /// What is gathered while one entry is applied.
 #[derive(Default)]
 pub(super) struct Step {
@@ -138,6 +140,9 @@ impl Shard {
             }
             None => {
                 let class = self.row.rules.resolve(name, own).class;
+                if class == Class::Durable && self.class_of(name) == Class::Ephemeral {
+                    self.bury(name);
+                }
                 let epoch = self.next_epoch();
                 step.digest.layer(own);
                 step.effects.block_ended = class == Class::Ephemeral;
@@ -173,6 +178,15 @@ impl Shard {
             self.bytes = self.bytes.saturating_sub(topic.history().bytes());
             self.due.remove(&(topic.due_ms, name.clone()));
         }
+        let counter = self.bury(name);
+        step.digest.text(name.as_str());
+        step.effects.deleted.push((name.clone(), counter));
+        step.effects.block_ended = true;
+        Ok(counter)
+    }
+
+    /// Remembers that streams of this name are over; their end is the value returned.
+    fn bury(&mut self, name: &TopicName) -> Epoch {
         let counter = self.next_epoch();
         self.tombstones.push(Tombstone {
             topic: name.clone(),
@@ -180,15 +194,15 @@ impl Shard {
             time_ms: self.row.running_ms,
         });
         self.drop_tombstones();
-        step.digest.text(name.as_str());
-        step.effects.deleted.push((name.clone(), counter));
-        step.effects.block_ended = true;
-        Ok(counter)
+        counter
     }
 
     fn set_rules(&mut self, table: &RuleTable, step: &mut Step) {
         if table.version <= self.row.rules.version {
             return;
+        }
+        if may_end_streams(&self.row.rules, table) {
+            self.row.forgotten = self.row.counter;
         }
         self.row.rules = table.clone();
         self.row.sweep = self.topics.keys().next().cloned();

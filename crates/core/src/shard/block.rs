@@ -51,7 +51,8 @@ pub struct Header {
     pub rules: RuleTable,
     /// Over all entries.
     pub chain: u128,
-    /// Highest counter of a tombstone that was dropped.
+    /// Highest counter of a tombstone that was dropped. Also raised to the counter by rules that
+    /// may have ended ephemeral streams: who waited before them cannot be sure.
     pub forgotten: Epoch,
     /// Positions of an epoch below this are from before an accepted loss; 0: there was none.
     pub repaired: Epoch,

@@ -146,7 +146,8 @@ pub struct EpochBlock {
 pub struct Effects {
     /// New messages of durable topics, each topic's in order and contiguous.
     pub placed: BTreeMap<TopicName, Vec<Arc<Message>>>,
-    /// Topics made by this entry, by `Create` or by a first publish. Before `placed`.
+    /// Topics made by this entry, by `Create` or by a first publish, before `placed`. An ephemeral
+    /// stream of that name is over.
     pub created: Vec<TopicName>,
     /// Topics ended by this entry, with the counter's value that stands for their end: their
     /// attachments are over.

@@ -3,6 +3,7 @@
 
 mod apply;
 mod block;
+mod classes;
 mod command;
 mod digest;
 mod place;

@@ -162,3 +162,31 @@ fn keys_end_with_an_accepted_loss() {
     let again = world.place(keyed("news", "a", "k"));
     assert!(matches!(again, Fate::Placed { position, .. } if position.offset == Offset(2)));
 }
+
+#[test]
+fn who_followed_an_ephemeral_stream_is_told_when_the_name_becomes_durable() {
+    let follow = || {
+        let mut world = World::new();
+        world.rules("live.*", ephemeral());
+        let Outcome::Reserved(block) = world.apply(Command::ReserveEpochs(10)) else {
+            panic!("epochs are reserved");
+        };
+        (world, pos(block.first.0, 0))
+    };
+    let durable = RuleLayer {
+        class: Some(Class::Durable),
+        ..RuleLayer::default()
+    };
+    let (mut world, began) = follow();
+    world.rules("other", RuleLayer::default());
+    assert_eq!(world.gap("live.a", began).reason, GapReason::EpochChanged);
+    world.publish("live.a");
+    assert_eq!(world.gap("live.a", began).reason, GapReason::EpochChanged);
+
+    let (mut world, began) = follow();
+    let waiting = world.stand("news", Since::Latest).head;
+    world.create("live.a", durable).unwrap();
+    assert_eq!(world.gap("live.a", began).reason, GapReason::EpochChanged);
+    let standing = world.stand("news", Since::After(waiting));
+    assert_eq!(standing.answer, Answer::Recovered(waiting));
+}

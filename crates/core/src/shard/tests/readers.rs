@@ -130,11 +130,14 @@ fn tombstones_are_bounded_and_the_oldest_are_forgotten() {
     let waiting = world.stand("b", Since::Latest).head;
     world.publish("a");
     world.delete("a").unwrap();
-    for _ in 0..tombstones::Tombstones::MAX {
+    for _ in 0..=tombstones::Tombstones::MAX {
         world.create("b", RuleLayer::default()).unwrap();
         world.delete("b").unwrap();
     }
     assert_eq!(world.gap("c", waiting).reason, GapReason::EpochChanged);
+    let polled = world.poll("c", Since::Latest).head;
+    let again = world.poll("c", Since::After(polled));
+    assert_eq!(again.answer, Answer::Recovered(polled));
     // An older stone of a name that has a later one is no loss: `a` alone was forgotten.
     let standing = world.stand("c", Since::After(pos(FIRST + 2, 0)));
     assert_eq!(standing.answer, Answer::Recovered(pos(FIRST + 2, 0)));
