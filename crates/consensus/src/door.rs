@@ -1,20 +1,32 @@
 //! The receiving end of a node: finds the running replica a raft call is for, and lets it answer.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use fanfare_core::id::ReplicaId;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt as _};
 use openraft::errors::{Fatal, RaftError};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
+};
+use tokio::sync::mpsc;
 
 use crate::raft_types::{Raft, Types};
 use crate::wal::Log;
-use crate::{Call, Codec, GroupId, Kind, Malformed, StateMachine, WireError, format};
+use crate::{Call, Codec, GroupId, Kind, Malformed, Route, StateMachine, WireError, format};
 
 /// A replica that answers calls.
 pub(crate) trait Served: Send + Sync {
     fn serve(&self, kind: Kind, body: Bytes) -> BoxFuture<'_, Result<Bytes, WireError>>;
+
+    fn serve_appends(
+        self: Arc<Self>,
+        bodies: mpsc::Receiver<Bytes>,
+        answers: mpsc::Sender<Result<Bytes, WireError>>,
+    ) -> BoxFuture<'static, ()>;
 }
 
 type Replicas = BTreeMap<(GroupId, ReplicaId), Arc<dyn Served>>;
@@ -43,6 +55,22 @@ impl Door {
             .cloned()
             .ok_or(WireError::NotHere)?;
         served.serve(call.kind, call.body).await
+    }
+
+    /// Answers a pipeline of appends, in order, several in work at a time; ends with the bodies,
+    /// or after an answer that is an error.
+    pub async fn serve_appends(
+        &self,
+        route: Route,
+        bodies: mpsc::Receiver<Bytes>,
+        answers: mpsc::Sender<Result<Bytes, WireError>>,
+    ) {
+        let served = self.replicas().get(&(route.group, route.to)).cloned();
+        match served {
+            Some(served) => served.serve_appends(bodies, answers).await,
+            // A caller that is gone needs no answer.
+            None => drop(answers.send(Err(WireError::NotHere)).await),
+        }
     }
 
     /// True if the replica runs here.
@@ -96,14 +124,56 @@ fn halted<M: StateMachine>(error: &Fatal<Types<M>>) -> WireError {
 }
 
 impl<M: StateMachine> Serving<M> {
+    fn append_request(&self, body: Bytes) -> Result<AppendEntriesRequest<Types<M>>, WireError> {
+        let request = format::read_append_request::<M>(body, self.codec.as_ref());
+        let request = request.map_err(|error| bad(&error))?;
+        if self.needs_room && !request.entries.is_empty() && !self.log.has_room() {
+            return Err(WireError::Unreachable("the log has no room".to_owned()));
+        }
+        Ok(request)
+    }
+
+    async fn pipeline(
+        self: Arc<Self>,
+        bodies: mpsc::Receiver<Bytes>,
+        answers: mpsc::Sender<Result<Bytes, WireError>>,
+    ) {
+        let refused = Arc::new(Mutex::new(None));
+        let state = (Arc::clone(&self), bodies, Arc::clone(&refused));
+        let requests = stream::unfold(state, |(this, mut bodies, refused)| async move {
+            match this.append_request(bodies.recv().await?) {
+                Ok(request) => Some((request, (this, bodies, refused))),
+                Err(error) => {
+                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    None
+                }
+            }
+        });
+        let mut results = pin!(self.raft.stream_append(requests));
+        while let Some(result) = results.next().await {
+            let answer = result
+                .map(|result| response_of(&result))
+                .map_err(|error| halted::<M>(&error));
+            let ends = !matches!(answer, Ok(AppendEntriesResponse::PartialSuccess(_)));
+            let body = answer.map(|answer| format::append_response::<M>(&answer));
+            if answers.send(body).await.is_err() || ends {
+                return;
+            }
+        }
+        let refused = refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(error) = refused {
+            // A caller that is gone needs no answer.
+            drop(answers.send(Err(error)).await);
+        }
+    }
+
     async fn answer(&self, kind: Kind, body: Bytes) -> Result<Bytes, WireError> {
         match kind {
             Kind::Append => {
-                let request = format::read_append_request::<M>(body, self.codec.as_ref());
-                let request = request.map_err(|error| bad(&error))?;
-                if self.needs_room && !request.entries.is_empty() && !self.log.has_room() {
-                    return Err(WireError::Unreachable("the log has no room".to_owned()));
-                }
+                let request = self.append_request(body)?;
                 let answer = self.raft.append_entries(request).await.map_err(stopped)?;
                 Ok(format::append_response(&answer))
             }
@@ -129,7 +199,26 @@ impl<M: StateMachine> Serving<M> {
     }
 }
 
+/// The caller knows the last entry it sent, and so whether all of them were taken.
+fn response_of<M: StateMachine>(
+    result: &StreamAppendResult<Types<M>>,
+) -> AppendEntriesResponse<Types<M>> {
+    match result {
+        Ok(last) => AppendEntriesResponse::PartialSuccess(*last),
+        Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+        Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(*vote),
+    }
+}
+
 impl<M: StateMachine> Served for Serving<M> {
+    fn serve_appends(
+        self: Arc<Self>,
+        bodies: mpsc::Receiver<Bytes>,
+        answers: mpsc::Sender<Result<Bytes, WireError>>,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(self.pipeline(bodies, answers))
+    }
+
     fn serve(&self, kind: Kind, body: Bytes) -> BoxFuture<'_, Result<Bytes, WireError>> {
         Box::pin(self.answer(kind, body))
     }

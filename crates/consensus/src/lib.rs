@@ -20,7 +20,9 @@ pub mod wal;
 mod wire;
 
 pub use door::Door;
-pub use group::{ChangeError, Group, GroupConfig, GroupDeps, InitializeError, StartError};
+pub use group::{
+    ChangeError, Group, GroupConfig, GroupDeps, InitializeError, Proposal, StartError,
+};
 pub use identity::{Identity, IdentityError};
 pub use replicated::{Codec, FrozenState, GroupId, LogPosition, Malformed, OnPoison, StateMachine};
 pub use role::{ConfirmError, ProposeError, Role, Status};

@@ -27,13 +27,15 @@ pub struct Call {
 }
 
 /// Way to the other replicas. The user finds the node that holds `route.to` and brings the body to
-/// its [`Door::serve`](crate::Door). An error means no answer: raft retries by itself.
+/// its [`Door::serve`](crate::Door::serve). An error means no answer: raft retries by itself.
 pub trait Wire: Send + Sync + 'static {
     /// One request, one answer.
     fn call(&self, call: Call) -> BoxFuture<'static, Result<Bytes, WireError>>;
 
     /// A pipeline of appends on `route`: bodies go in, their answers come out in the same order.
-    /// An error ends it; the other end serves it as a loop over [`Door::serve`](crate::Door).
+    /// An error, or the end of the answers, ends it. The other end gives it to
+    /// [`Door::serve_appends`](crate::Door::serve_appends). At most 8 bodies are on their way, each
+    /// of about 4 MiB at most; dropping the answers must end the pipeline at both ends.
     fn appends(
         &self,
         route: Route,

@@ -20,6 +20,7 @@ use crate::raft_types::Raft;
 use crate::storage::LogStore;
 use crate::{Codec, Door, GroupId, Log, Role, StateMachine, Store, Wire};
 pub use members::{ChangeError, InitializeError};
+pub use propose::Proposal;
 
 /// Which replica of which group, and its times (replication.md 11 says why these).
 #[derive(Clone, Debug)]

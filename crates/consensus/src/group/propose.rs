@@ -5,53 +5,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_core::id::{ReplicaId, Term};
+use fanfare_host::Clock;
 use openraft::ReadPolicy;
 use openraft::errors::{
     ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
 };
 use openraft::impls::OneshotResponder;
+use openraft::raft::ClientWriteResult;
 
 use super::Group;
 use crate::raft_types::{CommittedLeaderId, Encoded, Types, position};
 use crate::{ConfirmError, LogPosition, ProposeError, StateMachine};
 
-impl<M: StateMachine> Group<M> {
-    /// Proposes `command` if this replica leads in `term`, and waits, at most `within`, until it is
-    /// applied here. An error other than `Unknown` says that the command is not in the log and
-    /// never will be.
-    pub async fn propose(
-        &self,
-        term: Term,
-        command: M::Command,
+/// A command on its way. Dropping it does not take it back.
+#[must_use = "only the outcome says whether the command was placed"]
+pub struct Proposal<M: StateMachine> {
+    answer: tokio::sync::oneshot::Receiver<ClientWriteResult<Types<M>>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<M: StateMachine> Proposal<M> {
+    /// Waits, at most `within`, until the command is applied here. An error other than `Unknown`
+    /// says that it is not in the log and never will be.
+    pub async fn outcome(
+        self,
         within: Duration,
     ) -> Result<(LogPosition, M::Outcome), ProposeError> {
-        let bytes = self.codec.encode(&command);
-        let encoded = Encoded {
-            bytes,
-            command: Arc::new(command),
-        };
-        let proposed = self.submit(term, encoded);
-        self.in_time(within, proposed)
-            .await
-            .unwrap_or(Err(ProposeError::Unknown))
+        let clock = Arc::clone(&self.clock);
+        let outcome = in_time(clock.as_ref(), within, self.applied()).await;
+        outcome.unwrap_or(Err(ProposeError::Unknown))
     }
 
-    async fn submit(
-        &self,
-        term: Term,
-        encoded: Encoded<M::Command>,
-    ) -> Result<(LogPosition, M::Outcome), ProposeError> {
-        let (responder, answer) = OneshotResponder::new_pair();
-        let request = self
-            .raft
-            .write(encoded)
-            .with_leader(CommittedLeaderId::new(term.0));
-        // An error here is that of a core that is gone: it never saw the command.
-        request
-            .responder(responder)
-            .await
-            .map_err(|_| ProposeError::Stopped)?;
-        let Ok(answer) = answer.await else {
+    async fn applied(self) -> Result<(LogPosition, M::Outcome), ProposeError> {
+        let Ok(answer) = self.answer.await else {
             return Err(ProposeError::Unknown);
         };
         match answer {
@@ -70,6 +56,62 @@ impl<M: StateMachine> Group<M> {
             ) => Err(ProposeError::Unknown),
         }
     }
+}
+
+/// `None` if time ran out.
+async fn in_time<T>(
+    clock: &dyn Clock,
+    within: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = clock.sleep(within) => None,
+    }
+}
+
+impl<M: StateMachine> Group<M> {
+    /// Proposes `command` if this replica leads in `term`, and waits, at most `within`, until it is
+    /// applied here. Calls that run at the same time have no order: see [`submit`](Self::submit).
+    /// An error other than `Unknown` says that the command is not in the log and never will be.
+    pub async fn propose(
+        &self,
+        term: Term,
+        command: M::Command,
+        within: Duration,
+    ) -> Result<(LogPosition, M::Outcome), ProposeError> {
+        let proposed = async { self.submit(term, command).await?.applied().await };
+        let outcome = in_time(self.clock.as_ref(), within, proposed).await;
+        outcome.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// Hands `command` to the group, to be placed if this replica leads in `term`. Commands of
+    /// which each is submitted once the submission of the one before has returned are placed in
+    /// that order. Waits only while very much is queued; the one error is `Stopped`.
+    pub async fn submit(
+        &self,
+        term: Term,
+        command: M::Command,
+    ) -> Result<Proposal<M>, ProposeError> {
+        let bytes = self.codec.encode(&command);
+        let encoded = Encoded {
+            bytes,
+            command: Arc::new(command),
+        };
+        let (responder, answer) = OneshotResponder::new_pair();
+        let request = self
+            .raft
+            .write(encoded)
+            .with_leader(CommittedLeaderId::new(term.0));
+        // An error here is that of a core that is gone: it never saw the command.
+        let sent = request.responder(responder).await;
+        sent.map_err(|_| ProposeError::Stopped)?;
+        Ok(Proposal {
+            answer,
+            clock: Arc::clone(&self.clock),
+        })
+    }
 
     /// Asks a majority whether this replica still leads (ReadIndex) and waits until all that was
     /// committed before is applied here. At most `within`.
@@ -81,18 +123,9 @@ impl<M: StateMachine> Group<M> {
             let state = ready.map_err(|_| ConfirmError::Stopped)?;
             Ok(position(state.read_log_id().log_id()))
         };
-        self.in_time(within, confirmed)
+        in_time(self.clock.as_ref(), within, confirmed)
             .await
             .unwrap_or(Err(ConfirmError::NoQuorum))
-    }
-
-    /// `None` if time ran out.
-    async fn in_time<T>(&self, within: Duration, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            done = work => Some(done),
-            () = self.clock.sleep(within) => None,
-        }
     }
 }
 

@@ -194,6 +194,41 @@ async fn a_new_replica_learns_votes_and_replaces_another() {
 }
 
 #[tokio::test]
+async fn a_snapshot_takes_the_place_of_the_log_it_covers() {
+    let mut cluster = Cluster::of(1).await;
+    let (id, term) = cluster.leader(FIRST).await;
+    let all: Vec<u64> = (1..=1500).collect();
+    let leader = &cluster.members[&id];
+    let mut proposals = Vec::new();
+    for &number in &all {
+        proposals.push(leader.group.submit(term, number).await.unwrap());
+    }
+    let outcomes = proposals.into_iter().map(|proposal| proposal.outcome(SOON));
+    for (placed, number) in futures_util::future::join_all(outcomes)
+        .await
+        .into_iter()
+        .zip(&all)
+    {
+        assert_eq!(placed.unwrap().1 as u64, *number);
+    }
+    leader.group.snapshot().await.unwrap();
+    let written = async {
+        while leader.group.status().snapshot == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, written).await.unwrap();
+    leader.propose(7).await;
+    cluster.stop(id).await;
+    cluster.start(id).await;
+    let (_, _) = cluster.leader(term).await;
+    let member = &cluster.members[&id];
+    assert!(member.group.status().snapshot >= 1500);
+    member.holds(&[all, vec![7]].concat()).await;
+    assert_eq!(member.propose(8).await, 1502);
+}
+
+#[tokio::test]
 async fn a_removed_replica_leaves_nothing_on_the_disk() {
     let mut cluster = Cluster::of(3).await;
     let (id, _) = cluster.leader(FIRST).await;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{Counter, Numbers};
 use crate::{
-    Call, Door, Group, GroupConfig, GroupDeps, GroupId, Kind, Role, Route, Store, StoreOptions,
-    Wire, WireError,
+    Call, Door, Group, GroupConfig, GroupDeps, GroupId, Role, Route, Store, StoreOptions, Wire,
+    WireError,
 };
 
 /// Longer than anything in a test takes.
@@ -64,20 +65,37 @@ impl Wire for Switchboard {
         mut bodies: mpsc::Receiver<Bytes>,
     ) -> mpsc::Receiver<Result<Bytes, WireError>> {
         let (answers, to_caller) = mpsc::channel(1);
+        let (to_door, door_bodies) = mpsc::channel(1);
+        let (door_answers, mut from_door) = mpsc::channel(1);
         let board = self.clone();
         self.tasks.spawn(async move {
-            while let Some(body) = bodies.recv().await {
-                let answer = board
-                    .clone()
-                    .carry(Call {
-                        route,
-                        kind: Kind::Append,
-                        body,
-                    })
-                    .await;
-                let ends = answer.is_err();
-                if answers.send(answer).await.is_err() || ends {
-                    break;
+            let door = match board.door(route) {
+                Ok(door) => door,
+                Err(error) => return drop(answers.send(Err(error)).await),
+            };
+            let mut to_door = Some(to_door);
+            let mut serving = pin!(door.serve_appends(route, door_bodies, door_answers));
+            let mut served = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = from_door.recv() => match answer {
+                        Some(answer) if board.door(route).is_ok() => {
+                            if answers.send(answer).await.is_err() {
+                                return;
+                            }
+                        }
+                        _ => return,
+                    },
+                    () = &mut serving, if !served => served = true,
+                    body = bodies.recv(), if to_door.is_some() => match (body, &to_door) {
+                        (Some(body), Some(to)) if board.door(route).is_ok() => {
+                            if to.send(body).await.is_err() {
+                                return;
+                            }
+                        }
+                        _ => to_door = None,
+                    },
                 }
             }
         });
