@@ -9,14 +9,15 @@ use crate::rule::{Class, RuleTable};
 /// True if some name may be ephemeral by `old` and not by `new`. Errs on the side of true.
 pub(super) fn may_end_streams(old: &RuleTable, new: &RuleTable) -> bool {
     let (before, after) = (classes(old), classes(new));
-    let changed = |pattern: &TopicPattern| before.get(pattern) != after.get(pattern);
+    let changed: Vec<_> = before
+        .keys()
+        .chain(after.keys())
+        .filter(|pattern| before.get(*pattern) != after.get(*pattern))
+        .collect();
     let mut streams = before
         .iter()
         .filter(|(_, class)| **class == Class::Ephemeral);
-    streams.any(|(stream, _)| {
-        let mut patterns = before.keys().chain(after.keys());
-        patterns.any(|pattern| changed(pattern) && overlap(stream, pattern))
-    })
+    streams.any(|(stream, _)| changed.iter().any(|pattern| overlap(stream, pattern)))
 }
 
 fn classes(table: &RuleTable) -> BTreeMap<&TopicPattern, Class> {

@@ -157,9 +157,10 @@ impl Shard {
     }
 
     /// Topics with a row that come after the name `after` and match, ascending, at most `limit`.
+    /// Without a pattern all match, those of the system too.
     pub fn list(
         &self,
-        pattern: &TopicPattern,
+        pattern: Option<&TopicPattern>,
         after: Option<&TopicName>,
         limit: usize,
     ) -> Vec<TopicInfo> {
@@ -167,7 +168,7 @@ impl Shard {
         let lower = after.map_or(Unbounded, Excluded);
         self.topics
             .range::<TopicName, _>((lower, Unbounded))
-            .filter(|(name, _)| pattern.matches(name))
+            .filter(|(name, _)| pattern.is_none_or(|pattern| pattern.matches(name)))
             .take(limit)
             .map(|(name, topic)| self.info(name, topic))
             .collect()

@@ -260,15 +260,15 @@ fn topics_are_listed_by_name_page_by_page() {
     for topic in ["chat.2", "chat.1", "news", "chat.3"] {
         world.publish(topic);
     }
-    let list = |after: Option<&str>, limit| {
+    let list = |pattern: Option<&str>, after: Option<&str>, limit| {
+        let pattern = pattern.map(|pattern| pattern.parse().unwrap());
         let after = after.map(name);
-        let rows = world
-            .shard
-            .list(&"chat.*".parse().unwrap(), after.as_ref(), limit);
-        rows.into_iter()
-            .map(|row| row.name.to_string())
-            .collect::<Vec<_>>()
+        let rows = world.shard.list(pattern.as_ref(), after.as_ref(), limit);
+        let names = rows.into_iter().map(|row| row.name.to_string());
+        names.collect::<Vec<_>>()
     };
-    assert_eq!(list(None, 2), ["chat.1", "chat.2"]);
-    assert_eq!(list(Some("chat.2"), 2), ["chat.3"]);
+    let chat = Some("chat.*");
+    assert_eq!(list(chat, None, 2), ["chat.1", "chat.2"]);
+    assert_eq!(list(chat, Some("chat.2"), 2), ["chat.3"]);
+    assert_eq!(list(None, Some("chat.2"), 9), ["chat.3", "news"]);
 }
