@@ -141,8 +141,8 @@ impl Outbox {
         None
     }
 
-    /// The digests of all shards with live attachments, of what has been taken by `next_say`. Ask
-    /// only after that gave `None`.
+    /// The digests of all shards with live attachments, of what has been taken by `next_say`.
+    /// Ask only while no answer waits.
     pub fn digests(&self) -> impl Iterator<Item = LeaderSays> {
         self.digests
             .iter()
