@@ -1,1 +1,24 @@
-//! Shards of this node: admission, batches, replies, attachments, ephemeral topics.
+//! Shards of this node: groups by the view, admission, batches, replies, attachments, ephemeral
+//! topics. The algorithm is `core`'s, the consensus `consensus`'s; this performs.
+
+mod attended;
+mod audience;
+mod broker;
+mod confirm;
+mod deliver;
+mod directory;
+mod fate;
+mod intake;
+mod machine;
+mod metrics;
+mod options;
+mod publish;
+mod reign;
+mod service;
+mod shard;
+mod shards;
+mod topic;
+
+pub use broker::{Broker, BrokerDeps, BuildError, ShardDump, ShardStatus};
+pub use metrics::{Counter, Gauge, Metrics};
+pub use options::BrokerOptions;

@@ -1,0 +1,170 @@
+//! A node's broker, put together: build, peer, status, dump, transfer, shutdown.
+
+use std::sync::Arc;
+
+use fanfare_consensus::{Codec, GroupDeps, Status};
+use fanfare_core::id::{NodeId, ReplicaId, ShardId};
+use fanfare_core::shard::{Block, Entry, TopicDump};
+use fanfare_core::view::View;
+use fanfare_host::Rng;
+use fanfare_rpc::peer::Peer;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::options::BrokerOptions;
+use crate::service::Service;
+use crate::shard;
+use crate::shards::{Msg, Parts, ShardSupervisor, ShardsRef};
+
+/// What a broker is built with.
+pub struct BrokerDeps {
+    /// This node.
+    pub node: NodeId,
+    /// Store, door, wire, clock and tasks of its groups.
+    pub groups: GroupDeps,
+    pub rng: Arc<dyn Rng>,
+    /// The cluster's metadata as this node knows it.
+    pub view: watch::Receiver<Arc<View>>,
+    /// The stored form of a shard's entries, and of the blocks of its snapshots.
+    pub entries: Arc<dyn Codec<Entry>>,
+    pub blocks: Arc<dyn Codec<Block>>,
+    /// Has a shard marked as begun in the view. Called again while the view does not say so.
+    pub mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why there is no broker.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("the supervisor of the shards did not start")]
+    Supervisor(#[source] ractor::SpawnErr),
+}
+
+/// One shard on this node.
+#[derive(Clone, Debug)]
+pub struct ShardStatus {
+    pub shard: ShardId,
+    pub replica: ReplicaId,
+    /// Role, term, members, what is applied, who is behind.
+    pub group: Status,
+    /// False before the shard's first entry.
+    pub begun: bool,
+    /// Topics with a row, and bytes they retain.
+    pub topics: usize,
+    pub bytes: u64,
+    /// Chain over all entries up to `group.applied`: replicas that differ have diverged.
+    pub chain: u128,
+}
+
+/// A shard's state as this replica has it, for the checker.
+#[derive(Clone, Debug)]
+pub struct ShardDump {
+    /// Index of the last entry in it.
+    pub applied: u64,
+    pub chain: u128,
+    /// Ascending by name. Ephemeral streams are not in it.
+    pub topics: Vec<TopicDump>,
+}
+
+/// A running broker.
+pub struct Broker {
+    parts: Arc<Parts>,
+    service: Arc<Service>,
+    supervisor: ShardsRef,
+}
+
+impl Broker {
+    /// Starts the replicas that the view places on this node, and goes on to follow the view.
+    pub async fn build(deps: BrokerDeps, options: BrokerOptions) -> Result<Self, BuildError> {
+        let BrokerDeps { node, groups, rng, view, entries, blocks, mark_begun, metrics } = deps;
+        let parts = Arc::new(Parts {
+            node,
+            groups,
+            rng,
+            directory: Arc::new(Directory::new(view.clone())),
+            view,
+            entries,
+            blocks,
+            mark_begun,
+            options,
+            metrics,
+            stop: CancellationToken::new(),
+        });
+        let args = Arc::clone(&parts);
+        let spawned = ractor::Actor::spawn(None, ShardSupervisor, args).await;
+        let (supervisor, _) = spawned.map_err(BuildError::Supervisor)?;
+        let service = Arc::new(Service::new(Arc::clone(&parts)));
+        Ok(Self { parts, service, supervisor })
+    }
+
+    /// This broker as edges and other nodes use it.
+    #[must_use]
+    pub fn peer(&self) -> Arc<dyn Peer> {
+        Arc::clone(&self.service) as Arc<dyn Peer>
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.parts.metrics)
+    }
+
+    /// All replicas that run here, by shard.
+    #[must_use]
+    pub fn status(&self) -> Vec<ShardStatus> {
+        let rows = self.parts.directory.all().into_iter();
+        let status = |(shard, local): (ShardId, crate::directory::Local)| {
+            let group = local.group.status();
+            let state = local.replica.read();
+            ShardStatus {
+                shard,
+                replica: local.id,
+                group,
+                begun: state.begun(),
+                topics: state.topic_count(),
+                bytes: state.bytes(),
+                chain: state.chain(),
+            }
+        };
+        rows.map(status).collect()
+    }
+
+    /// The state of a shard that has a replica here.
+    #[must_use]
+    pub fn dump(&self, shard: ShardId) -> Option<ShardDump> {
+        let local = self.parts.directory.get(shard)?;
+        let (applied, chain, frozen) = {
+            let state = local.replica.read();
+            (state.applied().index, state.chain(), state.freeze())
+        };
+        Some(ShardDump { applied, chain, topics: frozen.dump().collect() })
+    }
+
+    /// Hands the leadership of a shard to another replica, if this node has it: drafts are sent
+    /// back until the other one leads, for two seconds at most. False if this node does not lead.
+    pub fn transfer(&self, shard: ShardId, to: ReplicaId) -> bool {
+        let court = self.parts.directory.court(shard);
+        court.is_some_and(|court| court.actor.cast(shard::Msg::Transfer(to)).is_ok())
+    }
+
+    /// True while all reigns of this node are over and its groups have not been stopped: what a
+    /// draining node waits for.
+    #[must_use]
+    pub fn leads_nothing(&self) -> bool {
+        self.parts.directory.all().iter().all(|(_, local)| local.court.is_none())
+    }
+
+    /// Ends all reigns and links and stops the groups. What was proposed and is not answered yet is
+    /// answered as unknown.
+    pub async fn shutdown(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.supervisor.cast(Msg::Shutdown(done)).is_ok() {
+            // An error: the supervisor is gone, and with it the reigns.
+            stopped.await.ok();
+        }
+        self.parts.stop.cancel();
+        self.supervisor.stop(None);
+    }
+}

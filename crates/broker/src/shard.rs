@@ -1,0 +1,424 @@
+//! The actor of one reign over a shard: drafts are admitted, batched, proposed and answered with
+//! the result of apply. Attachments are in `hall`, its own proposals in `chores`.
+
+mod chores;
+mod hall;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_consensus::{LogPosition, ProposeError};
+use fanfare_core::attach::LinkId;
+use fanfare_core::code::Code;
+use fanfare_core::gap::{Page, Standing};
+use fanfare_core::id::{ReplicaId, ShardId};
+use fanfare_core::link::{AttachId, Ended, NoRead, PageRequest, Redirect, StandRequest};
+use fanfare_core::name::TopicName;
+use fanfare_core::receipt::Refusal;
+use fanfare_core::rule::Class;
+use fanfare_core::shard::{Command, Entry, Fate, Outcome};
+use fanfare_host::Rng;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::attended::Attended;
+use crate::confirm::Confirmer;
+use crate::deliver::{DeliveryLink, Wish};
+use crate::fate;
+use crate::intake::{BatchId, Closed, Expired, Intake, Settled};
+use crate::metrics::Metrics;
+use crate::publish::Work;
+use crate::reign::Reign;
+use chores::Chores;
+use hall::Hall;
+
+pub(crate) type ShardRef = ActorRef<Msg>;
+
+type BatchResult = Result<(LogPosition, Outcome), ProposeError>;
+
+pub(crate) enum Msg {
+    /// A draft, with the permits for its bytes.
+    Publish(Box<Work>),
+    /// The result of a batch.
+    Settled(BatchId, BatchResult),
+    Attach(Arc<DeliveryLink>, Wish),
+    Detach(LinkId, Vec<(TopicName, AttachId)>),
+    /// Reads of ephemeral topics.
+    Stand(StandRequest, oneshot::Sender<Result<Standing, NoRead>>),
+    Page(PageRequest, oneshot::Sender<Result<Page, NoRead>>),
+    /// Apply has news of attended topics.
+    News,
+    /// A quarter of a second has passed.
+    Tick,
+    /// A proposal of the shard's own has ended.
+    ChoreDone(Result<(), ProposeError>),
+    /// A topic's actor has nothing to do; `received` says up to which message.
+    TopicIdle { topic: TopicName, received: u64 },
+    /// Hand the leadership over, once nothing is pending.
+    Transfer(ReplicaId),
+    /// The reign is over: answer all, end all, stop.
+    Abdicate,
+}
+
+pub(crate) struct Args {
+    pub(crate) reign: Arc<Reign>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) tasks: TaskTracker,
+    /// Bytes of history this node may hold over all shards.
+    pub(crate) history_budget: u64,
+    pub(crate) mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
+}
+
+pub(crate) struct State {
+    reign: Arc<Reign>,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+    intake: Intake<BatchResult>,
+    proposer: mpsc::Sender<(BatchId, Entry, Duration)>,
+    hall: Hall,
+    chores: Chores,
+    transfer: Option<Transfer>,
+    /// False until the shard's `Begin` is applied: until then drafts wait.
+    begun: bool,
+}
+
+/// A handover of the leadership: no drafts are taken until it is done or has failed.
+struct Transfer {
+    to: ReplicaId,
+    asked: bool,
+    until: Duration,
+}
+
+/// How long a handover may take before drafts are taken again.
+const TRANSFER_WITHIN: Duration = Duration::from_secs(2);
+
+/// The serving leader of a shard on this node, as the service uses it.
+#[derive(Clone)]
+pub(crate) struct Court {
+    pub(crate) reign: Arc<Reign>,
+    pub(crate) actor: ShardRef,
+    /// Bytes of drafts that may be in flight.
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) confirmer: Arc<Confirmer>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Court {
+    /// Hands a draft over if there is room for its bytes.
+    pub(crate) fn publish(&self, mut work: Work) {
+        let cost = u32::try_from(work.draft.cost()).unwrap_or(u32::MAX);
+        match Arc::clone(&self.room).try_acquire_many_owned(cost) {
+            Ok(room) => {
+                work.room = Some(room);
+                // A stopped actor drops the work, whose ticket then says that it was not proposed.
+                self.actor.cast(Msg::Publish(Box::new(work))).ok();
+            }
+            Err(_) if work.ticket.run_closed() => work.ticket.reroute(self.reign.redirect()),
+            Err(_) => {
+                self.metrics.overloaded.inc();
+                work.ticket.refuse(fate::overloaded());
+            }
+        }
+    }
+}
+
+/// The actor.
+pub(crate) struct ShardActor;
+
+impl Actor for ShardActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Args;
+
+    async fn pre_start(&self, me: ShardRef, args: Args) -> Result<State, ActorProcessingErr> {
+        let Args { reign, metrics, rng, tasks, history_budget, mark_begun } = args;
+        let ring = me.clone();
+        let news = Arc::new(Attended::new(
+            reign.term,
+            // An actor that has stopped hears no news.
+            Box::new(move || drop(ring.cast(Msg::News))),
+        ));
+        reign.replica.attend(Some(Arc::clone(&news)));
+        let (proposer, closed) = mpsc::channel(4);
+        tasks.spawn(propose_in_order(Arc::clone(&reign), closed, me.clone(), tasks.clone()));
+        let hall = Hall::new(Arc::clone(&reign), news, &metrics, tasks.clone(), &*rng);
+        let chores = Chores::new(history_budget, mark_begun, rng);
+        let mut state = State {
+            reign,
+            metrics,
+            tasks,
+            intake: Intake::new(),
+            proposer,
+            hall,
+            chores,
+            transfer: None,
+            begun: false,
+        };
+        state.begun = state.hall.begun();
+        state.do_chores(&me);
+        Ok(state)
+    }
+
+    async fn handle(&self, me: ShardRef, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match msg {
+            Msg::Publish(work) => state.on_draft(*work, &me).await,
+            Msg::Settled(id, result) => {
+                state.intake.settle(id, result);
+                state.on_settled(&me).await;
+            }
+            Msg::Attach(link, wish) => state.hall.attach(link, wish, &me).await,
+            Msg::Detach(link, gone) => state.hall.detach(link, gone),
+            Msg::Stand(wish, reply) => state.hall.stand(wish, reply, &me).await,
+            Msg::Page(wish, reply) => state.hall.page(wish, reply, &me).await,
+            Msg::News => state.hall.on_news(&me).await,
+            Msg::Tick => state.on_tick(&me).await,
+            Msg::ChoreDone(done) => state.on_chore_done(done, &me).await,
+            Msg::TopicIdle { topic, received } => state.hall.on_idle(&topic, received),
+            Msg::Transfer(to) => state.on_transfer(to),
+            Msg::Abdicate => {
+                state.abdicate();
+                me.stop(None);
+                return Ok(());
+            }
+        }
+        if state.hall.wants_epochs() {
+            state.do_chores(&me);
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ShardRef,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(child, cause) => {
+                tracing::error!(shard = %state.reign.shard, %cause, "a topic's actor failed");
+                state.metrics.restarts.inc();
+                state.metrics.topics.dec();
+                state.hall.on_gone(child.get_id());
+            }
+            SupervisionEvent::ActorTerminated(child, ..) => state.hall.on_gone(child.get_id()),
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        // Who waited for a topic that is gone attaches again; here nothing is left to do.
+        drop(me);
+        Ok(())
+    }
+}
+
+impl State {
+    async fn on_draft(&mut self, work: Work, me: &ShardRef) {
+        if work.ticket.run_closed() {
+            return work.ticket.reroute(self.reign.redirect());
+        }
+        if let Some(transfer) = &self.transfer {
+            let leader = self.reign.view().node_of(transfer.to);
+            return work.ticket.reroute(Redirect { leader, term: self.reign.term });
+        }
+        if !self.reign.holds() {
+            return work.ticket.reroute(self.reign.redirect());
+        }
+        if !self.reign.group.hears_majority() {
+            return work.ticket.refuse(fate::no_quorum());
+        }
+        if !self.begun {
+            return self.intake.admit(work);
+        }
+        let age = fate::aged(&work, self.reign.clock.now()).key_age_ms;
+        let (class, past) = {
+            let shard = self.reign.replica.read();
+            let past = work.draft.key.is_some() && shard.key_is_past(&work.draft.topic, age);
+            (shard.class_of(&work.draft.topic), past)
+        };
+        if past {
+            let code = Code::IdempotencyExpired;
+            let refusal = Refusal::of_publish(code, code.title()).topic(work.draft.topic.clone());
+            return work.ticket.refuse(refusal);
+        }
+        match class {
+            Class::Ephemeral => self.hall.publish(work, me).await,
+            Class::Durable if !self.reign.group.has_room() => {
+                work.ticket.refuse(fate::storage_full());
+            }
+            Class::Durable => {
+                self.intake.admit(work);
+                self.propose();
+            }
+        }
+    }
+
+    /// Proposes what may be proposed now.
+    fn propose(&mut self) {
+        if !self.begun {
+            return;
+        }
+        let (now, wall) = (self.reign.clock.now(), self.reign.clock.wall_ms());
+        let mut late = Vec::new();
+        while let Some(closed) = self.intake.close(now, wall, &mut late) {
+            let Closed { id, batch, within } = closed;
+            self.metrics.batches.inc();
+            self.metrics.batched_drafts.add(batch.drafts.len() as u64);
+            let running_ms = self.reign.running_ms();
+            let entry = Entry { running_ms, command: Command::Place(batch) };
+            if self.proposer.try_send((id, entry, within)).is_err() {
+                // The proposer ends with the node's tasks; what it never took is not in the log.
+                self.intake.settle(id, Err(ProposeError::Stopped));
+            }
+        }
+        for work in late {
+            work.ticket.refuse(fate::too_late());
+        }
+    }
+
+    async fn on_settled(&mut self, me: &ShardRef) {
+        while let Some(Settled { works, result }) = self.intake.next_settled() {
+            let mut again = Vec::new();
+            // Between commit and here may lie a pause, and another leader's term (R2).
+            let own = |at: &LogPosition| at.term == self.reign.term && self.reign.holds();
+            match result {
+                Ok((at, Outcome::Placed(fates))) if own(&at) && fates.len() == works.len() => {
+                    for (work, fate) in works.into_iter().zip(fates) {
+                        if let Some(work) = work {
+                            again.extend(answer(work, fate));
+                        }
+                    }
+                }
+                Ok(_) => unknown(works, "committed, but this node leads no more"),
+                Err(ProposeError::Unknown) => unknown(works, "proposed, and no result in time"),
+                Err(ProposeError::NoQuorum) => {
+                    for work in works.into_iter().flatten() {
+                        work.ticket.refuse(fate::no_quorum());
+                    }
+                }
+                Err(ProposeError::NotLeader { .. } | ProposeError::Stopped) => {
+                    for work in works.into_iter().flatten() {
+                        work.ticket.reroute(self.reign.redirect());
+                    }
+                }
+            }
+            for work in again {
+                self.hall.publish(work, me).await;
+            }
+        }
+        self.propose();
+        self.advance_transfer();
+    }
+
+    async fn on_tick(&mut self, me: &ShardRef) {
+        let now = self.reign.clock.now();
+        // Looking at the clock keeps the running time going.
+        self.reign.running_ms();
+        let Expired { waiting, proposed } = self.intake.expire(now);
+        for work in waiting {
+            work.ticket.refuse(fate::too_late());
+        }
+        unknown(proposed.into_iter().map(Some).collect(), "proposed, and no result in time");
+        self.hall.on_tick(now, me).await;
+        if self.transfer.as_ref().is_some_and(|transfer| transfer.until <= now) {
+            tracing::warn!(shard = %self.reign.shard, "leadership was not taken over in time");
+            self.transfer = None;
+        }
+        self.chores.on_tick();
+        self.do_chores(me);
+        self.propose();
+    }
+
+    async fn on_chore_done(&mut self, done: Result<(), ProposeError>, me: &ShardRef) {
+        let ok = done.is_ok();
+        self.chores.done(self.reign.clock.now(), done, &self.reign);
+        if ok {
+            self.hall.retry(me).await;
+            self.readmit(me).await;
+            self.do_chores(me);
+        }
+    }
+
+    /// Once the shard has begun, what waited for it is judged as if it had just come.
+    async fn readmit(&mut self, me: &ShardRef) {
+        if self.begun || !self.hall.begun() {
+            return;
+        }
+        self.begun = true;
+        for work in self.intake.take_waiting() {
+            self.on_draft(work, me).await;
+        }
+    }
+
+    fn on_transfer(&mut self, to: ReplicaId) {
+        let until = self.reign.clock.now() + TRANSFER_WITHIN;
+        self.transfer = Some(Transfer { to, asked: false, until });
+        for work in self.intake.take_waiting() {
+            work.ticket.reroute(self.reign.redirect());
+        }
+        self.advance_transfer();
+    }
+
+    /// Asks the other replica to take over once nothing of this one is pending.
+    fn advance_transfer(&mut self) {
+        let Some(transfer) = &mut self.transfer else { return };
+        if transfer.asked || !self.intake.is_settled() {
+            return;
+        }
+        transfer.asked = true;
+        let (reign, to) = (Arc::clone(&self.reign), transfer.to);
+        self.tasks.spawn(async move {
+            if let Err(error) = reign.group.transfer_leader(to).await {
+                tracing::warn!(shard = %reign.shard, %error, "leadership was not handed over");
+            }
+        });
+    }
+
+    fn abdicate(&mut self) {
+        self.reign.over.cancel();
+        let redirect = self.reign.redirect();
+        let Expired { waiting, proposed } = self.intake.abandon();
+        unknown(proposed.into_iter().map(Some).collect(), "the leader lost its shard");
+        for work in waiting {
+            work.ticket.reroute(redirect);
+        }
+        self.hall.close(&Ended::NotLeader(redirect));
+    }
+}
+
+/// Answers with the result of apply; gives back a draft whose topic is ephemeral.
+fn answer(mut work: Work, fate: Fate) -> Option<Work> {
+    if fate == Fate::Ephemeral {
+        work.ticket.not_proposed();
+    }
+    fate::answer(work, fate, Class::Durable)
+}
+
+fn unknown(works: Vec<Option<Work>>, why: &str) {
+    for work in works.into_iter().flatten() {
+        work.ticket.unknown(why);
+    }
+}
+
+/// Submits batches in their order, so that a stream's drafts are placed in theirs (C3), and waits
+/// for their outcomes meanwhile.
+async fn propose_in_order(
+    reign: Arc<Reign>,
+    mut closed: mpsc::Receiver<(BatchId, Entry, Duration)>,
+    shard: ShardRef,
+    tasks: TaskTracker,
+) {
+    while let Some((id, entry, within)) = closed.recv().await {
+        let shard = shard.clone();
+        match reign.group.submit(reign.term, entry).await {
+            Ok(proposal) => drop(tasks.spawn(async move {
+                // A stopped actor has answered its drafts already.
+                shard.cast(Msg::Settled(id, proposal.outcome(within).await)).ok();
+            })),
+            Err(error) => drop(shard.cast(Msg::Settled(id, Err(error)))),
+        }
+    }
+}
+
+/// Topics by name, of whatever kind of row.
+type Rows<T> = BTreeMap<TopicName, T>;

@@ -1,0 +1,393 @@
+//! The supervisor of the node's shards: it follows the view, starts a group for each replica placed
+//! here, and an actor for each reign of one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_consensus::{
+    Codec, Group, GroupConfig, GroupDeps, GroupId, InitializeError, StartError,
+};
+use fanfare_core::id::{NodeId, ReplicaId, ShardId, Term};
+use fanfare_core::shard::{Block, Entry};
+use fanfare_core::view::{ShardRow, View};
+use fanfare_host::Rng;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::confirm::{Confirmer, Round};
+use crate::directory::{Directory, Local};
+use crate::machine::{Replica, ShardMachine};
+use crate::metrics::Metrics;
+use crate::options::BrokerOptions;
+use crate::reign::Reign;
+use crate::shard::{self, Court, ShardActor};
+
+pub(crate) type ShardsRef = ActorRef<Msg>;
+
+/// Time between two ticks of each led shard.
+const TICK: Duration = Duration::from_millis(250);
+/// Failures of actors of one shard in one term, after which the node must be looked at.
+const MAX_FAILURES: u32 = 5;
+
+pub(crate) enum Msg {
+    /// The view is another.
+    View,
+    /// A group has started, or not.
+    Started(ShardId, ReplicaId, Arc<Replica>, Result<Group<ShardMachine>, StartError>),
+    /// The role of a shard's replica is another.
+    Role(ShardId),
+    Tick,
+    /// End all reigns, stop all groups.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// What every shard of the node is built with.
+pub(crate) struct Parts {
+    pub(crate) node: NodeId,
+    pub(crate) groups: GroupDeps,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) view: watch::Receiver<Arc<View>>,
+    pub(crate) entries: Arc<dyn Codec<Entry>>,
+    pub(crate) blocks: Arc<dyn Codec<Block>>,
+    pub(crate) mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
+    pub(crate) options: BrokerOptions,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) directory: Arc<Directory>,
+    /// Cancelled at shutdown: ends the tasks that watch and tick.
+    pub(crate) stop: CancellationToken,
+}
+
+pub(crate) struct State {
+    parts: Arc<Parts>,
+    /// Replicas that start or run.
+    placed: BTreeMap<ShardId, ReplicaId>,
+    reigns: BTreeMap<ShardId, Sitting>,
+    stopping: bool,
+}
+
+/// A reign's actor.
+struct Sitting {
+    term: Term,
+    actor: ActorId,
+    court: Court,
+    failures: u32,
+}
+
+/// The actor.
+pub(crate) struct ShardSupervisor;
+
+impl Actor for ShardSupervisor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Arc<Parts>;
+
+    async fn pre_start(&self, me: ShardsRef, parts: Arc<Parts>) -> Result<State, ActorProcessingErr> {
+        follow_view(&parts, &me);
+        tick(&parts, &me);
+        let (placed, reigns) = (BTreeMap::new(), BTreeMap::new());
+        let mut state = State { parts, placed, reigns, stopping: false };
+        state.on_view(&me);
+        Ok(state)
+    }
+
+    async fn handle(&self, me: ShardsRef, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match msg {
+            Msg::View => state.on_view(&me),
+            Msg::Started(shard, id, replica, started) => {
+                state.on_started(shard, id, replica, started, &me);
+            }
+            Msg::Role(shard) => state.on_role(shard, &me).await,
+            Msg::Tick => state.on_tick(),
+            Msg::Shutdown(done) => state.shutdown(done),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ShardsRef,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(child, cause) => {
+                state.on_failed(child.get_id(), &cause, &me).await?;
+            }
+            SupervisionEvent::ActorTerminated(..)
+            | SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Starts what is placed here and does not run. What is placed here no more goes on until its
+    /// group has let it go: the view says where replicas should be, the group where they are.
+    fn on_view(&mut self, me: &ShardsRef) {
+        if self.stopping {
+            return;
+        }
+        let view = Arc::clone(&self.parts.view.borrow());
+        for row in &view.shards {
+            let here = row.replicas.iter().find(|replica| replica.node == self.parts.node);
+            if let Some(replica) = here
+                && !self.placed.contains_key(&row.id)
+            {
+                self.start(&view, row.id, replica.id, me);
+            }
+        }
+    }
+
+    fn start(&mut self, view: &View, shard: ShardId, id: ReplicaId, me: &ShardsRef) {
+        self.placed.insert(shard, id);
+        let shards = u32::try_from(view.shards.len()).unwrap_or(u32::MAX);
+        let replica = Arc::new(Replica::new(shards));
+        let (parts, me) = (Arc::clone(&self.parts), me.clone());
+        let config = parts.options.group(GroupId::Shard(shard), id);
+        self.parts.groups.tasks.spawn(async move {
+            let machine = ShardMachine::new(Arc::clone(&replica), Arc::clone(&parts.blocks));
+            let entries = Arc::clone(&parts.entries);
+            let started = Group::start(config, &parts.groups, machine, entries).await;
+            // A supervisor that has stopped starts nothing.
+            me.cast(Msg::Started(shard, id, replica, started)).ok();
+        });
+    }
+
+    fn on_started(
+        &mut self,
+        shard: ShardId,
+        id: ReplicaId,
+        replica: Arc<Replica>,
+        started: Result<Group<ShardMachine>, StartError>,
+        me: &ShardsRef,
+    ) {
+        let group = match started {
+            Ok(group) => group,
+            Err(error) => {
+                // It stays placed: a replica whose stored state is not good must be rebuilt.
+                tracing::error!(%shard, replica = %id, %error, "a replica did not start");
+                return;
+            }
+        };
+        if self.stopping {
+            self.parts.groups.tasks.spawn(async move { group.stop().await });
+            return;
+        }
+        let role = group.role();
+        self.follow_role(shard, role.clone(), me);
+        self.parts.directory.put(shard, Local { id, group, replica, role, court: None });
+        self.initialize(shard);
+    }
+
+    fn follow_role(
+        &self,
+        shard: ShardId,
+        mut role: watch::Receiver<fanfare_consensus::Role>,
+        me: &ShardsRef,
+    ) {
+        let (me, stop) = (me.clone(), self.parts.stop.clone());
+        self.parts.groups.tasks.spawn(async move {
+            role.mark_changed();
+            loop {
+                let changed = tokio::select! { biased;
+                    () = stop.cancelled() => return,
+                    changed = role.changed() => changed,
+                };
+                role.mark_unchanged();
+                if me.cast(Msg::Role(shard)).is_err() || changed.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Makes the group's first members, while the view says that it has not begun and this
+    /// replica's log is empty. Every planned replica does; the group takes it once.
+    fn initialize(&self, shard: ShardId) {
+        let view = Arc::clone(&self.parts.view.borrow());
+        let Some(row) = view.shard(shard).filter(|row| !row.begun) else { return };
+        let Some(local) = self.parts.directory.get(shard) else { return };
+        let planned = row.replicas.iter().any(|replica| replica.id == local.id);
+        if !planned || !local.group.is_empty() {
+            return;
+        }
+        let members = members(row);
+        self.parts.groups.tasks.spawn(async move {
+            match local.group.initialize(members).await {
+                Ok(()) | Err(InitializeError::NotEmpty) => {}
+                Err(error) => tracing::warn!(%shard, %error, "a shard was not initialised"),
+            }
+        });
+    }
+
+    /// Begins a reign when the replica serves, and ends it when it does not.
+    async fn on_role(&mut self, shard: ShardId, me: &ShardsRef) {
+        let Some(local) = self.parts.directory.get(shard) else { return };
+        let role = local.role.borrow().clone();
+        let same = self.reigns.get(&shard).is_some_and(|reign| reign.term == role.term);
+        if role.serves && same {
+            return;
+        }
+        self.end_reign(shard);
+        if role.serves && !self.stopping {
+            self.begin_reign(shard, role.term, 0, me).await;
+        }
+    }
+
+    async fn begin_reign(&mut self, shard: ShardId, term: Term, failures: u32, me: &ShardsRef) {
+        let parts = Arc::clone(&self.parts);
+        let Some(local) = parts.directory.get(shard) else { return };
+        let reign = Arc::new(Reign::new(
+            shard,
+            term,
+            local.group.clone(),
+            Arc::clone(&local.replica),
+            parts.view.clone(),
+            Arc::clone(&parts.groups.clock),
+        ));
+        let args = shard::Args {
+            reign: Arc::clone(&reign),
+            metrics: Arc::clone(&parts.metrics),
+            rng: Arc::clone(&parts.rng),
+            tasks: parts.groups.tasks.clone(),
+            history_budget: parts.options.history_budget,
+            mark_begun: Arc::clone(&parts.mark_begun),
+        };
+        let spawned = Actor::spawn_linked(None, ShardActor, args, me.get_cell()).await;
+        let actor = match spawned {
+            Ok((actor, _)) => actor,
+            Err(error) => {
+                tracing::error!(%shard, %term, %error, "a shard's actor did not start");
+                return;
+            }
+        };
+        let id = actor.get_id();
+        let group = local.group.clone();
+        let round: Round = Arc::new(move || {
+            let group = group.clone();
+            Box::pin(async move { group.confirm(Confirmer::WITHIN).await.map(drop) })
+        });
+        let tasks = parts.groups.tasks.clone();
+        let confirmer = Arc::new(Confirmer::new(round, tasks, Arc::clone(&parts.metrics)));
+        let room = Arc::new(Semaphore::new(parts.options.shard_bytes));
+        let metrics = Arc::clone(&parts.metrics);
+        let court = Court { reign, actor, room, confirmer, metrics };
+        parts.directory.set_court(shard, Some(court.clone()));
+        parts.metrics.reigns.inc();
+        tracing::info!(%shard, %term, replica = %local.id, "leads a shard");
+        self.reigns.insert(shard, Sitting { term, actor: id, court, failures });
+    }
+
+    fn end_reign(&mut self, shard: ShardId) {
+        let Some(Sitting { term, court, .. }) = self.reigns.remove(&shard) else { return };
+        self.parts.directory.set_court(shard, None);
+        court.reign.replica.attend(None);
+        // An actor that has failed has answered all it had.
+        court.actor.cast(shard::Msg::Abdicate).ok();
+        self.parts.metrics.abdications.inc();
+        tracing::info!(%shard, %term, "leads a shard no more");
+    }
+
+    /// A failed shard's actor is made anew from the replica; not for ever.
+    async fn on_failed(
+        &mut self,
+        child: ActorId,
+        cause: &ActorProcessingErr,
+        me: &ShardsRef,
+    ) -> Result<(), ActorProcessingErr> {
+        let failed = self.reigns.iter().find(|(_, sitting)| sitting.actor == child);
+        let Some((shard, failures)) = failed.map(|(s, sitting)| (*s, sitting.failures)) else {
+            return Ok(());
+        };
+        tracing::error!(%shard, %cause, "a shard's actor failed");
+        self.parts.metrics.restarts.inc();
+        if failures >= MAX_FAILURES {
+            return Err(format!("the actor of shard {shard} fails again and again").into());
+        }
+        if let Some(sitting) = self.reigns.remove(&shard) {
+            sitting.court.reign.over.cancel();
+            self.parts.directory.set_court(shard, None);
+            if sitting.court.reign.holds() {
+                self.begin_reign(shard, sitting.term, failures + 1, me).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_tick(&self) {
+        for sitting in self.reigns.values() {
+            // An actor that has failed is replaced.
+            sitting.court.actor.cast(shard::Msg::Tick).ok();
+        }
+        for shard in self.placed.keys() {
+            self.initialize(*shard);
+        }
+    }
+
+    fn shutdown(&mut self, done: oneshot::Sender<()>) {
+        self.stopping = true;
+        self.parts.stop.cancel();
+        for shard in self.reigns.keys().copied().collect::<Vec<_>>() {
+            self.end_reign(shard);
+        }
+        let groups: Vec<_> = self.parts.directory.all();
+        let directory = Arc::clone(&self.parts.directory);
+        self.parts.groups.tasks.spawn(async move {
+            for (shard, local) in groups {
+                local.group.stop().await;
+                directory.remove(shard);
+            }
+            // Nobody else waits if the caller does not.
+            done.send(()).ok();
+        });
+    }
+}
+
+fn members(row: &ShardRow) -> BTreeSet<ReplicaId> {
+    row.replicas.iter().map(|replica| replica.id).collect()
+}
+
+fn follow_view(parts: &Arc<Parts>, me: &ShardsRef) {
+    let (mut view, stop, me) = (parts.view.clone(), parts.stop.clone(), me.clone());
+    parts.groups.tasks.spawn(async move {
+        loop {
+            let changed = tokio::select! { biased;
+                () = stop.cancelled() => return,
+                changed = view.changed() => changed,
+            };
+            if changed.is_err() || me.cast(Msg::View).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn tick(parts: &Arc<Parts>, me: &ShardsRef) {
+    let (clock, stop, me) = (Arc::clone(&parts.groups.clock), parts.stop.clone(), me.clone());
+    parts.groups.tasks.spawn(async move {
+        loop {
+            tokio::select! { biased;
+                () = stop.cancelled() => return,
+                () = clock.sleep(TICK) => {}
+            }
+            if me.cast(Msg::Tick).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+impl BrokerOptions {
+    fn group(&self, group: GroupId, replica: ReplicaId) -> GroupConfig {
+        GroupConfig {
+            heartbeat: self.heartbeat,
+            election_min: self.election_min,
+            election_max: self.election_max,
+            quorum_loss_probe: self.election_max * 2,
+            ..GroupConfig::new(group, replica)
+        }
+    }
+}
