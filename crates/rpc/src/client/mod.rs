@@ -1,0 +1,12 @@
+//! The way to other nodes: connections by target, and over them `Peer`, raft calls and `Members`.
+
+mod channel;
+mod failure;
+mod link;
+mod members;
+mod pool;
+mod raft;
+mod remote;
+
+pub use channel::ClientSettings;
+pub use pool::PeerClients;

@@ -1,0 +1,112 @@
+//! Opaque raft calls to other nodes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_core::id::NodeId;
+use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, FutureExt as _};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::convert::raft::{answer_of, route_to_pb};
+use crate::pb::peer as pb;
+use crate::pb::peer::raft_client::RaftClient;
+use crate::raft::{RaftCall, RaftError, RaftRoute};
+
+use super::channel::MAX_MESSAGE;
+use super::failure::{Failure, answer};
+use super::pool::PeerClients;
+use super::remote::Remote;
+
+/// Answers of a pipeline waiting to be taken.
+const PIPELINE: usize = 64;
+
+impl From<Failure> for RaftError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoIdentity => Self::UnknownNode,
+            Failure::Misdirected(refused) => Self::Misdirected(refused),
+            Failure::NotSent(why) | Failure::NoAnswer(why) => Self::Unreachable(why),
+            Failure::Timeout => Self::Timeout,
+        }
+    }
+}
+
+impl PeerClients {
+    /// One call to the replica `call.route.to`, which runs on `node`; at most `within`.
+    pub fn raft(
+        &self,
+        node: NodeId,
+        call: RaftCall,
+        within: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, RaftError>> {
+        let remote = self.remote(node);
+        async move {
+            let remote = remote.ok_or(RaftError::UnknownNode)?;
+            let RaftCall { route, body, bulk } = call;
+            let mut client = client(&remote, bulk);
+            let call = pb::RaftCall { route: Some(route_to_pb(&route)), body };
+            let call = remote.question(call, within)?;
+            answer_of(answer(within, client.call(call)).await?)
+        }
+        .boxed()
+    }
+
+    /// A pipeline of calls on `route` to `node`: bodies go in, answers come out in the same order.
+    /// An error is the last answer.
+    pub fn raft_pipeline(
+        &self,
+        node: NodeId,
+        route: RaftRoute,
+        bodies: mpsc::Receiver<Bytes>,
+    ) -> mpsc::Receiver<Result<Bytes, RaftError>> {
+        let (answers, rx) = mpsc::channel(PIPELINE);
+        let remote = self.remote(node);
+        self.tasks().spawn(async move {
+            let ended = match remote {
+                Some(remote) => pipeline(remote, route, bodies, &answers).await,
+                None => Err(RaftError::UnknownNode),
+            };
+            if let Err(error) = ended
+                && answers.send(Err(error)).await.is_err()
+            {
+                tracing::trace!("a pipeline's user left before its end");
+            }
+        });
+        rx
+    }
+}
+
+fn client(remote: &Remote, bulk: bool) -> RaftClient<tonic::transport::Channel> {
+    let lane = match bulk {
+        true => &remote.lanes.bulk,
+        false => &remote.lanes.raft,
+    };
+    RaftClient::new(lane.clone()).max_decoding_message_size(MAX_MESSAGE)
+}
+
+async fn pipeline(
+    remote: Remote,
+    route: RaftRoute,
+    bodies: mpsc::Receiver<Bytes>,
+    answers: &mpsc::Sender<Result<Bytes, RaftError>>,
+) -> Result<(), RaftError> {
+    let mut first = Some(route_to_pb(&route));
+    let calls = ReceiverStream::new(bodies)
+        .map(move |body| pb::RaftCall { route: first.take(), body });
+    let call = remote.request(calls)?;
+    let opened = client(&remote, false).pipeline(call).await;
+    let mut incoming = opened.map_err(Failure::from)?.into_inner();
+    loop {
+        let next = tokio::select! { biased;
+            () = answers.closed() => return Ok(()),
+            next = incoming.message() => next.map_err(Failure::from)?,
+        };
+        let Some(raw) = next else { return Ok(()) };
+        let answer = answer_of(raw)?;
+        if answers.send(Ok(answer)).await.is_err() {
+            return Ok(());
+        }
+    }
+}

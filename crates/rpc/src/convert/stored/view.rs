@@ -1,0 +1,361 @@
+//! The view and the commands that change it.
+
+use std::collections::BTreeMap;
+
+use fanfare_core::id::{ClusterId, DiskId, Generation, NodeId, ReplicaId, ShardId};
+use fanfare_core::view::{
+    Addresses, Bootstrap, Command, NewNode, Node, NodeState, Placement, Replica, ShardRow,
+    StoreState, View,
+};
+
+use crate::convert::content::{create, explicit};
+use crate::convert::{Malformed, id_bytes, id128, pattern, required};
+use crate::pb::stored as pb;
+use crate::pb::stored::view_command as pbc;
+
+impl From<&View> for pb::View {
+    fn from(view: &View) -> Self {
+        let View {
+            version,
+            cluster,
+            level,
+            nodes,
+            meta,
+            shards,
+            rules,
+            payload_limit,
+            next_node,
+            next_replica,
+        } = view;
+        Self {
+            version: *version,
+            cluster: id_bytes(cluster.0),
+            level: *level,
+            nodes: nodes.values().map(node_to_pb).collect(),
+            meta: replicas_to_pb(meta),
+            shards: shards.iter().map(shard_to_pb).collect(),
+            rules: Some(rules.into()),
+            payload_limit: *payload_limit,
+            next_node: *next_node,
+            next_replica: *next_replica,
+        }
+    }
+}
+
+impl TryFrom<pb::View> for View {
+    type Error = Malformed;
+
+    fn try_from(view: pb::View) -> Result<Self, Malformed> {
+        let pb::View {
+            version,
+            cluster,
+            level,
+            nodes,
+            meta,
+            shards,
+            rules,
+            payload_limit,
+            next_node,
+            next_replica,
+        } = view;
+        let nodes = nodes.into_iter().enumerate().map(|(at, raw)| {
+            let node = node(raw).map_err(|bad| bad.at("nodes", at))?;
+            Ok((node.id, node))
+        });
+        Ok(Self {
+            version,
+            cluster: ClusterId(id128(&cluster, "cluster")?),
+            level,
+            nodes: nodes.collect::<Result<BTreeMap<_, _>, _>>()?,
+            meta: replicas(meta),
+            shards: shards.into_iter().map(shard).collect(),
+            rules: required(rules, "rules")?.try_into()?,
+            payload_limit,
+            next_node,
+            next_replica,
+        })
+    }
+}
+
+fn node_to_pb(row: &Node) -> pb::Node {
+    let Node { id, name, generation, level, disk, store, state, addresses } = row;
+    pb::Node {
+        id: id.0,
+        name: name.clone(),
+        generation: generation.0,
+        level: *level,
+        disk: id_bytes(disk.0),
+        store: store_to_pb(*store).into(),
+        state: state_to_pb(*state).into(),
+        addresses: Some(addresses.clone().into()),
+    }
+}
+
+fn node(raw: pb::Node) -> Result<Node, Malformed> {
+    let pb::Node { id, name, generation, level, disk, store: raw_store, state: raw_state, addresses } =
+        raw;
+    Ok(Node {
+        id: NodeId(id),
+        name,
+        generation: Generation(generation),
+        level,
+        disk: DiskId(id128(&disk, "disk")?),
+        store: store(raw_store)?,
+        state: state(raw_state)?,
+        addresses: addresses.unwrap_or_default().into(),
+    })
+}
+
+pub(crate) fn store_to_pb(store: StoreState) -> pb::StoreState {
+    match store {
+        StoreState::ReadWrite => pb::StoreState::ReadWrite,
+        StoreState::DataLoss => pb::StoreState::DataLoss,
+        StoreState::Gone => pb::StoreState::Gone,
+    }
+}
+
+pub(crate) fn store(raw: i32) -> Result<StoreState, Malformed> {
+    match pb::StoreState::try_from(raw) {
+        Ok(pb::StoreState::ReadWrite) => Ok(StoreState::ReadWrite),
+        Ok(pb::StoreState::DataLoss) => Ok(StoreState::DataLoss),
+        Ok(pb::StoreState::Gone) => Ok(StoreState::Gone),
+        Ok(pb::StoreState::Unspecified) | Err(_) => Err(Malformed::unknown("store")),
+    }
+}
+
+pub(crate) fn state_to_pb(state: NodeState) -> pb::NodeState {
+    match state {
+        NodeState::Active => pb::NodeState::Active,
+        NodeState::Draining => pb::NodeState::Draining,
+        NodeState::Gone => pb::NodeState::Gone,
+    }
+}
+
+pub(crate) fn state(raw: i32) -> Result<NodeState, Malformed> {
+    match pb::NodeState::try_from(raw) {
+        Ok(pb::NodeState::Active) => Ok(NodeState::Active),
+        Ok(pb::NodeState::Draining) => Ok(NodeState::Draining),
+        Ok(pb::NodeState::Gone) => Ok(NodeState::Gone),
+        Ok(pb::NodeState::Unspecified) | Err(_) => Err(Malformed::unknown("state")),
+    }
+}
+
+impl From<Addresses> for pb::Addresses {
+    fn from(Addresses { peer, edge, grpc, ops }: Addresses) -> Self {
+        Self { peer, edge, grpc, ops }
+    }
+}
+
+impl From<pb::Addresses> for Addresses {
+    fn from(pb::Addresses { peer, edge, grpc, ops }: pb::Addresses) -> Self {
+        Self { peer, edge, grpc, ops }
+    }
+}
+
+fn replicas_to_pb(replicas: &[Replica]) -> Vec<pb::Replica> {
+    let replica = |Replica { id: ReplicaId(id), node: NodeId(node) }: Replica| pb::Replica { id, node };
+    replicas.iter().copied().map(replica).collect()
+}
+
+fn replicas(raw: Vec<pb::Replica>) -> Vec<Replica> {
+    let replica = |pb::Replica { id, node }: pb::Replica| Replica {
+        id: ReplicaId(id),
+        node: NodeId(node),
+    };
+    raw.into_iter().map(replica).collect()
+}
+
+fn shard_to_pb(row: &ShardRow) -> pb::ShardRow {
+    let ShardRow { id, replicas, preferred, begun } = row;
+    pb::ShardRow {
+        id: id.0,
+        replicas: replicas_to_pb(replicas),
+        preferred: preferred.map(|NodeId(node)| node),
+        begun: *begun,
+    }
+}
+
+fn shard(pb::ShardRow { id, replicas: raw, preferred, begun }: pb::ShardRow) -> ShardRow {
+    ShardRow {
+        id: ShardId(id),
+        replicas: replicas(raw),
+        preferred: preferred.map(NodeId),
+        begun,
+    }
+}
+
+fn placements_to_pb(rows: &[Placement]) -> Vec<pb::Placement> {
+    let placement = |Placement { shard, nodes, preferred }: &Placement| pb::Placement {
+        shard: shard.0,
+        nodes: nodes.iter().map(|NodeId(node)| *node).collect(),
+        preferred: preferred.map(|NodeId(node)| node),
+    };
+    rows.iter().map(placement).collect()
+}
+
+fn placements(raw: Vec<pb::Placement>) -> Vec<Placement> {
+    let placement = |pb::Placement { shard, nodes, preferred }: pb::Placement| Placement {
+        shard: ShardId(shard),
+        nodes: nodes.into_iter().map(NodeId).collect(),
+        preferred: preferred.map(NodeId),
+    };
+    raw.into_iter().map(placement).collect()
+}
+
+fn new_node_to_pb(node: &NewNode) -> pb::NewNode {
+    let NewNode { id, name, disk, level, addresses } = node;
+    pb::NewNode {
+        id: id.0,
+        name: name.clone(),
+        disk: id_bytes(disk.0),
+        level: *level,
+        addresses: Some(addresses.clone().into()),
+    }
+}
+
+fn new_node(raw: pb::NewNode) -> Result<NewNode, Malformed> {
+    let pb::NewNode { id, name, disk, level, addresses } = raw;
+    Ok(NewNode {
+        id: NodeId(id),
+        name,
+        disk: DiskId(id128(&disk, "disk")?),
+        level,
+        addresses: addresses.unwrap_or_default().into(),
+    })
+}
+
+fn bootstrap_to_pb(bootstrap: &Bootstrap) -> pbc::Bootstrap {
+    let Bootstrap { cluster, level, payload_limit, nodes, meta, shards } = bootstrap;
+    pbc::Bootstrap {
+        cluster: id_bytes(cluster.0),
+        level: *level,
+        payload_limit: *payload_limit,
+        nodes: nodes.iter().map(new_node_to_pb).collect(),
+        meta: replicas_to_pb(meta),
+        shards: placements_to_pb(shards),
+    }
+}
+
+fn bootstrap(raw: pbc::Bootstrap) -> Result<Bootstrap, Malformed> {
+    let pbc::Bootstrap { cluster, level, payload_limit, nodes, meta, shards } = raw;
+    Ok(Bootstrap {
+        cluster: ClusterId(id128(&cluster, "bootstrap.cluster")?),
+        level,
+        payload_limit,
+        nodes: nodes.into_iter().map(new_node).collect::<Result<_, _>>()?,
+        meta: replicas(meta),
+        shards: placements(shards),
+    })
+}
+
+impl From<&Command> for pb::ViewCommand {
+    fn from(command: &Command) -> Self {
+        let command = match command {
+            Command::Bootstrap(bootstrap) => pbc::Command::Bootstrap(bootstrap_to_pb(bootstrap)),
+            Command::AddNode { name, disk, level, addresses } => {
+                pbc::Command::AddNode(pbc::AddNode {
+                    name: name.clone(),
+                    disk: id_bytes(disk.0),
+                    level: *level,
+                    addresses: Some(addresses.clone().into()),
+                })
+            }
+            Command::NodeStarted { node, generation, disk, level, addresses } => {
+                pbc::Command::NodeStarted(pbc::NodeStarted {
+                    node: node.0,
+                    generation: generation.0,
+                    disk: id_bytes(disk.0),
+                    level: *level,
+                    addresses: Some(addresses.clone().into()),
+                })
+            }
+            Command::Draining { node, generation } => pbc::Command::Draining(pbc::Draining {
+                node: node.0,
+                generation: generation.0,
+            }),
+            Command::RemoveNode { node: NodeId(node) } => {
+                pbc::Command::RemoveNode(pbc::RemoveNode { node: *node })
+            }
+            Command::RecordDataLoss { node: NodeId(node) } => {
+                pbc::Command::RecordDataLoss(pbc::RecordDataLoss { node: *node })
+            }
+            Command::Place { base, rows } => {
+                pbc::Command::Place(pbc::Place { base: *base, rows: placements_to_pb(rows) })
+            }
+            Command::ShardBegun { shard: ShardId(shard) } => {
+                pbc::Command::ShardBegun(pbc::ShardBegun { shard: *shard })
+            }
+            Command::PutRule { pattern, rules } => pbc::Command::PutRule(pbc::PutRule {
+                pattern: pattern.as_str().to_owned(),
+                rules: Some(rules.into()),
+            }),
+            Command::DeleteRule { pattern } => {
+                pbc::Command::DeleteRule(pbc::DeleteRule { pattern: pattern.as_str().to_owned() })
+            }
+            Command::SetCreatePolicy { create, max_topics } => {
+                pbc::Command::SetCreatePolicy(pbc::SetCreatePolicy {
+                    explicit: explicit(*create),
+                    max_topics: *max_topics,
+                })
+            }
+            Command::SetLevel { level } => {
+                pbc::Command::SetLevel(pbc::SetLevel { level: *level })
+            }
+        };
+        Self { command: Some(command) }
+    }
+}
+
+impl TryFrom<pb::ViewCommand> for Command {
+    type Error = Malformed;
+
+    fn try_from(pb::ViewCommand { command }: pb::ViewCommand) -> Result<Self, Malformed> {
+        Ok(match required(command, "command")? {
+            pbc::Command::Bootstrap(raw) => Self::Bootstrap(bootstrap(raw)?),
+            pbc::Command::AddNode(pbc::AddNode { name, disk, level, addresses }) => Self::AddNode {
+                name,
+                disk: DiskId(id128(&disk, "add_node.disk")?),
+                level,
+                addresses: addresses.unwrap_or_default().into(),
+            },
+            pbc::Command::NodeStarted(raw) => {
+                let pbc::NodeStarted { node, generation, disk, level, addresses } = raw;
+                Self::NodeStarted {
+                    node: NodeId(node),
+                    generation: Generation(generation),
+                    disk: DiskId(id128(&disk, "node_started.disk")?),
+                    level,
+                    addresses: addresses.unwrap_or_default().into(),
+                }
+            }
+            pbc::Command::Draining(pbc::Draining { node, generation }) => Self::Draining {
+                node: NodeId(node),
+                generation: Generation(generation),
+            },
+            pbc::Command::RemoveNode(pbc::RemoveNode { node }) => {
+                Self::RemoveNode { node: NodeId(node) }
+            }
+            pbc::Command::RecordDataLoss(pbc::RecordDataLoss { node }) => {
+                Self::RecordDataLoss { node: NodeId(node) }
+            }
+            pbc::Command::Place(pbc::Place { base, rows }) => {
+                Self::Place { base, rows: placements(rows) }
+            }
+            pbc::Command::ShardBegun(pbc::ShardBegun { shard }) => {
+                Self::ShardBegun { shard: ShardId(shard) }
+            }
+            pbc::Command::PutRule(pbc::PutRule { pattern: which, rules }) => Self::PutRule {
+                pattern: pattern(&which, "put_rule.pattern")?,
+                rules: required(rules, "put_rule.rules")?.try_into()?,
+            },
+            pbc::Command::DeleteRule(pbc::DeleteRule { pattern: which }) => {
+                Self::DeleteRule { pattern: pattern(&which, "delete_rule.pattern")? }
+            }
+            pbc::Command::SetCreatePolicy(raw) => {
+                let pbc::SetCreatePolicy { explicit, max_topics } = raw;
+                Self::SetCreatePolicy { create: create(explicit), max_topics }
+            }
+            pbc::Command::SetLevel(pbc::SetLevel { level }) => Self::SetLevel { level },
+        })
+    }
+}
