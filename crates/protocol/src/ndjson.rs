@@ -1,13 +1,11 @@
-//! Lines of JSON: cut out of a stream that a client reads (protocol section 8), and the batch of
-//! drafts with its answers (section 3).
+//! Lines of JSON: cut out of a stream that a client reads (protocol section 8), and the
+//! answers to a batch of drafts (section 3). The drafts themselves are `json::draft`'s.
 
-use fanfare_core::code::Code;
 use fanfare_core::receipt::{Receipt, Refusal};
 
 use crate::json::ack::{Acked, put_receipt};
 use crate::json::problem::{Problem, put_problem, status};
 use crate::json::{Malformed, Members, Wrong, put_name, put_number};
-use crate::limit::Limits;
 
 /// The media type of lines of JSON.
 pub const CONTENT_TYPE: &str = "application/x-ndjson";
@@ -65,29 +63,6 @@ fn take_unless_blank(line: &[u8], take: &mut impl FnMut(&[u8])) {
     }
 }
 
-/// The lines of a batch, in order; the index of a line is its place among them. What follows the
-/// last line feed is a line if there is anything.
-pub fn batch_lines<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, Refusal> {
-    let too_large = |why: String| Refusal::of_publish(Code::PayloadTooLarge, why);
-    if body.len() > limits.batch_bytes {
-        let why = format!("a batch has at most {} bytes", limits.batch_bytes);
-        return Err(too_large(why));
-    }
-    let body = body.strip_suffix(b"\n").unwrap_or(body);
-    if body.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut lines = Vec::new();
-    for line in body.split(|b| *b == b'\n') {
-        if lines.len() == limits.batch_lines {
-            let why = format!("a batch has at most {} lines", limits.batch_lines);
-            return Err(too_large(why));
-        }
-        lines.push(line);
-    }
-    Ok(lines)
-}
-
 /// Appends the answer to a draft that was taken, with its line feed.
 pub fn put_batch_ack(out: &mut Vec<u8>, index: usize, receipt: &Receipt) {
     out.push(b'{');
@@ -139,6 +114,7 @@ impl BatchAnswer {
 
 #[cfg(test)]
 mod tests {
+    use fanfare_core::code::Code;
     use fanfare_core::position::Position;
     use fanfare_core::receipt::Reached;
     use fanfare_core::rule::Class;
@@ -146,23 +122,6 @@ mod tests {
 
     use super::*;
     use crate::testing::topic;
-
-    #[test]
-    fn a_batch_is_cut_at_its_line_feeds() {
-        let limits = Limits {
-            batch_lines: 3,
-            batch_bytes: 20,
-            ..Limits::default()
-        };
-        let lines = |body: &'static str| batch_lines(body.as_bytes(), &limits).map(|l| l.len());
-        assert_eq!(lines(""), Ok(0));
-        assert_eq!(lines("a\nb\nc\n"), Ok(3));
-        assert_eq!(lines("a\n\nc"), Ok(3));
-        let many = lines("a\nb\nc\nd").unwrap_err();
-        assert_eq!(many.code, Code::PayloadTooLarge);
-        let large = lines("123456789012345678901").unwrap_err();
-        assert_eq!(large.code, Code::PayloadTooLarge);
-    }
 
     #[test]
     fn each_line_is_answered_by_its_index() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_core::cursor::Cursor;
-use fanfare_core::message::Message;
+use fanfare_core::message::{EventName, Message};
 use fanfare_core::name::TopicName;
 use fanfare_core::position::Position;
 use fanfare_core::rule::Html;
@@ -125,7 +125,7 @@ impl EncodedRun {
     /// Encodes a run's messages, contiguous ones of `topic`. `html` is the topic's rule.
     pub fn new(format: Format, topic: &TopicName, html: Html, messages: &[Arc<Message>]) -> Self {
         let topic_hash = topic.hash64();
-        let mut out = Vec::new();
+        let (mut out, mut data) = (Vec::new(), Vec::new());
         let mut spans = Vec::with_capacity(messages.len());
         for message in messages {
             let begin = out.len();
@@ -140,10 +140,16 @@ impl EncodedRun {
                     put_message(&mut out, topic, message, own);
                     out.push(b'\n');
                 }
-                Carrier::Sse | Carrier::Html => {
-                    put_event(&mut out, topic, message, html, format, own)
+                Carrier::Sse => {
+                    put_message(&mut data, topic, message, None);
+                    put_event(&mut out, message, own, &data);
+                }
+                Carrier::Html => {
+                    html::put_message(&mut data, topic, message, html);
+                    put_event(&mut out, message, own, &data);
                 }
             }
+            data.clear();
             let end = out.len();
             spans.push(Span {
                 begin,
@@ -157,6 +163,8 @@ impl EncodedRun {
             out = Vec::with_capacity(items.len() + 128);
             spans = put_frames(&mut out, &items, &spans, mark);
         }
+        // Runs are kept while anyone may read them: what growing has left over is given back.
+        out.shrink_to_fit();
         Self {
             format,
             topic_hash,
@@ -265,22 +273,9 @@ fn mark_of(format: Format, topic_hash: u64) -> Mark<'static> {
     }
 }
 
-fn put_event(
-    out: &mut Vec<u8>,
-    topic: &TopicName,
-    message: &Message,
-    html: Html,
-    format: Format,
-    id: Option<&str>,
-) {
-    let mut data = Vec::new();
-    if format.carrier() == Carrier::Html {
-        html::put_message(&mut data, topic, message, html);
-    } else {
-        put_message(&mut data, topic, message, None);
-    }
+fn put_event(out: &mut Vec<u8>, message: &Message, id: Option<&str>, data: &[u8]) {
     let event = message.content.meta.event.as_ref();
-    sse::put_event(out, id, event.map(|event| event.as_str()), &data);
+    sse::put_event(out, id, event.map(EventName::as_str), data);
 }
 
 const FRAME_BEGIN: &[u8] = b"{\"type\":\"items\",\"items\":[";
