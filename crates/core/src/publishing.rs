@@ -160,6 +160,11 @@ impl Publishing {
         waiting.map(|(node, _)| *node)
     }
 
+    /// The shard of a sending that is not answered.
+    pub fn shard_of(&self, seq: u64) -> Option<ShardId> {
+        self.sent.get(&seq).map(|sent| sent.0)
+    }
+
     /// A verdict came. One that belongs to no sending (any more) is ignored.
     pub fn verdict(&mut self, now: Duration, answer: PublishAnswer) {
         let Some((shard, stream, ticket)) = self.sent.get(&answer.seq).copied() else {

@@ -81,8 +81,8 @@ pub struct PublishLimits {
     /// Longest time for a request body.
     pub body_timeout: Duration,
     /// Most lines and bytes of a batch.
-    pub batch_lines: u32,
-    pub batch_bytes: u64,
+    pub batch_lines: usize,
+    pub batch_bytes: usize,
 }
 
 impl Default for PublishLimits {

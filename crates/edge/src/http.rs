@@ -2,11 +2,28 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use fanfare_core::code::Code;
+use fanfare_core::receipt::Refusal;
+use fanfare_protocol::header::{LAST_EVENT_ID, last_event_id};
+use fanfare_protocol::limit::Limits;
+use fanfare_protocol::query::{BodyFormat, ReadQuery, ReadRoute};
+use fanfare_protocol::secret::Secret;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, StatusCode};
 
+use crate::auth::{Bearer, presented};
+use crate::cors::{Origin, host_allowed};
+use crate::problem::problem;
+use crate::routes::{HOME, Route, explain};
 use crate::sessions::Sessions;
 use crate::state::EdgeState;
-use crate::transport::Bearer;
+use crate::transport;
+use crate::{batch, single};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("fanfare-request-id");
 
 /// What every route is called with.
 #[derive(Clone)]
@@ -15,14 +32,227 @@ pub(crate) struct Front {
     pub(crate) sessions: Sessions,
 }
 
-/// A request that passed the guards: method, host, origin (of WebSockets and POSTs), credentials.
-pub(crate) struct Arrival {
-    pub(crate) front: Front,
-    /// For problems; the router sets the header.
-    pub(crate) request_id: String,
-    /// On `/v1/ws` a bad credential is told after the upgrade, hence a result.
-    pub(crate) bearer: Result<Bearer, fanfare_core::receipt::Refusal>,
-    pub(crate) headers: HeaderMap,
-    /// The raw query, for canonical `next` links.
-    pub(crate) query: String,
+/// The id of a request, as its answer's header and its problem tell it. An extension of requests.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+/// Answers every request of the edge listener.
+pub(crate) async fn serve(State(front): State<Front>, mut request: Request<Body>) -> Response {
+    let id: Arc<str> = format!("{:016x}", front.state.deps.rng.next_u64()).into();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let origin = Origin::of(&request, &front.state.config.origins);
+    let mut response = guarded(&front, request, &id, &origin).await;
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    origin.mark(headers);
+    response
 }
+
+/// Asks what may be asked before a route knows of the request: host, method, origin.
+async fn guarded(front: &Front, request: Request<Body>, id: &str, origin: &Origin) -> Response {
+    let route = Route::of(request.uri().path());
+    let posted = request.method() == Method::POST;
+    let refuse = |code, why: &str| {
+        let refusal = Refusal::new(code, why);
+        problem(
+            &if posted {
+                refusal.as_publish()
+            } else {
+                refusal
+            },
+            id,
+        )
+    };
+    if !host_allowed(&request, &front.state.config.hosts) {
+        let why = "the request's Host is not in `edge.allowed_hosts`";
+        return refuse(Code::OriginNotAllowed, why);
+    }
+    if request.method() == Method::OPTIONS {
+        return origin.preflight(route.map_or("OPTIONS", Route::allow));
+    }
+    let Some(route) = route else {
+        return refuse(Code::NoRoute, "there is nothing at this path");
+    };
+    if !route.takes(request.method()) {
+        let mut response = refuse(
+            Code::MethodNotAllowed,
+            "the route does not take this method",
+        );
+        let allow = HeaderValue::from_static(route.allow());
+        response.headers_mut().insert(header::ALLOW, allow);
+        return response;
+    }
+    // A browser's page may send both without asking first; all other answers it cannot read.
+    if *origin == Origin::Refused && (posted || route == Route::Ws) {
+        let why = "the page's Origin is not in `edge.allowed_origins`";
+        return refuse(Code::OriginNotAllowed, why);
+    }
+    routed(front, route, request, id, origin).await
+}
+
+async fn routed(
+    front: &Front,
+    route: Route,
+    request: Request<Body>,
+    id: &str,
+    origin: &Origin,
+) -> Response {
+    let call = Call {
+        front,
+        query: request.uri().query().unwrap_or("").to_owned(),
+        method: request.method().clone(),
+        headers: request.headers().clone(),
+        trusted: origin.trusted(request.headers()),
+    };
+    let answer = match route {
+        Route::Home => call
+            .bearer(None)
+            .map(|_| text("text/html; charset=utf-8", HOME)),
+        Route::Error(code) => {
+            let page = || text("text/plain; charset=utf-8", explain(code));
+            call.bearer(None).map(|_| page())
+        }
+        Route::Publish => return single::publish(&call, request.into_body(), id).await,
+        Route::Batch => return batch::publish(&call, request.into_body(), id).await,
+        Route::Ws => {
+            let opening = call.reader(ReadRoute::Ws);
+            transport::ws::serve(&front.sessions, request, opening)
+        }
+        Route::Sse => match call.reader(ReadRoute::Sse) {
+            Ok((query, bearer)) => transport::sse::serve(&front.sessions, query, bearer).await,
+            Err(refusal) => Err(refusal),
+        },
+        Route::Tail => match call.reader(ReadRoute::Tail) {
+            Ok((query, bearer)) => transport::tail::serve(&front.sessions, query, bearer).await,
+            Err(refusal) => Err(refusal),
+        },
+        Route::Poll => return poll(&call, id).await,
+    };
+    match answer {
+        Ok(response) => response,
+        Err(refusal) => {
+            let sse = route == Route::Sse;
+            let stream = sse.then(|| transport::sse::refused(&front.sessions, &refusal));
+            stream.flatten().unwrap_or_else(|| problem(&refusal, id))
+        }
+    }
+}
+
+/// A request that passed the guards, without its body.
+pub(crate) struct Call<'a> {
+    pub(crate) front: &'a Front,
+    pub(crate) query: String,
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    trusted: bool,
+}
+
+impl Call<'_> {
+    /// Who asks. `token` is the query's, where the route takes one.
+    pub(crate) fn bearer(&self, token: Option<Secret>) -> Result<Bearer, Refusal> {
+        let door = &self.front.state.door;
+        let trusted = self.trusted && door.reads_cookies();
+        let credential = presented(&self.method, &self.headers, token, trusted)?;
+        door.bearer(credential.as_ref())
+    }
+
+    /// What may be sent, as the view and the settings say.
+    pub(crate) fn limits(&self) -> Limits {
+        self.front.state.limits()
+    }
+
+    /// A header that is given once; twice is as wrong as a bad one.
+    pub(crate) fn once(&self, name: &'static str) -> Result<Option<&[u8]>, Refusal> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (_, Some(_)) => {
+                let why = "this header is repeated";
+                Err(Refusal::new(Code::InvalidArgument, why).field(name))
+            }
+            (first, None) => Ok(first.map(HeaderValue::as_bytes)),
+        }
+    }
+
+    /// What a reader wants, and who it is. `Last-Event-ID` wins over `cursor=`: a browser repeats
+    /// the URL it was opened with.
+    fn reader(&self, route: ReadRoute) -> Result<(ReadQuery, Bearer), Refusal> {
+        let accept = self
+            .headers
+            .get(header::ACCEPT)
+            .and_then(|value| value.to_str().ok());
+        let mut query = ReadQuery::read(route, &self.query, accept, &self.limits())?;
+        if route == ReadRoute::Sse
+            && let Some(raw) = self.once(LAST_EVENT_ID)?
+            && let Some(newer) = last_event_id(raw)?
+        {
+            let cursor = query.cursor.get_or_insert_default();
+            for (hash, position) in newer.rows() {
+                cursor.set(*hash, *position);
+            }
+        }
+        let bearer = self.bearer(query.token.take())?;
+        Ok((query, bearer))
+    }
+}
+
+async fn poll(call: &Call<'_>, id: &str) -> Response {
+    let sessions = &call.front.sessions;
+    let accept = call
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let (query, bearer) = match call.reader(ReadRoute::Poll) {
+        Ok((query, bearer)) => (query, bearer),
+        Err(refusal) => {
+            // What does not parse is told in the format it seems to want.
+            let limits = call.limits();
+            let query = ReadQuery::read(ReadRoute::Poll, &call.query, accept, &limits).ok();
+            let named = call.query.split('&').any(|pair| pair == "format=html");
+            let html = match &query {
+                Some(query) => query.format == BodyFormat::Html,
+                None => named || accept.is_some_and(fanfare_protocol::header::prefers_html),
+            };
+            if !html {
+                return problem(&refusal, id);
+            }
+            return transport::poll::refused(sessions, query.as_ref(), &refusal);
+        }
+    };
+    let seen = call
+        .headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    let head = call.method == Method::HEAD;
+    match transport::poll::serve(sessions, query.clone(), bearer, seen, head).await {
+        Ok(response) => response,
+        Err(refusal) if query.format == BodyFormat::Html => {
+            transport::poll::refused(sessions, Some(&query), &refusal)
+        }
+        Err(refusal) => problem(&refusal, id),
+    }
+}
+
+fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'"),
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests;

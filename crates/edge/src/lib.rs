@@ -2,14 +2,114 @@
 //! topic's leader and readers; replicas and raft it does not know.
 
 mod auth;
+mod batch;
 pub mod config;
+mod cors;
 pub mod directory;
+mod grpc_publish;
 mod http;
 mod problem;
 pub mod publish;
 mod reading;
 mod relay;
+mod routes;
 mod session;
 mod sessions;
+mod single;
 mod state;
-pub mod transport;
+#[cfg(test)]
+mod testing;
+pub mod topics;
+mod transport;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_rpc::public;
+use tokio::sync::watch;
+
+use auth::Door;
+use config::{EdgeConfig, EdgeDeps};
+use directory::Directory;
+use grpc_publish::GrpcPublisher;
+use http::Front;
+use publish::Publisher;
+use sessions::Sessions;
+use state::{Drain, EdgeState};
+use topics::{RuleKeeper, Topics};
+
+/// Why there is no edge: the node ends.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("an actor of the edge did not start")]
+    Actor(#[from] ractor::SpawnErr),
+}
+
+/// A node's front door. Everything it runs is on the tracker it was given.
+pub struct Edge {
+    front: Front,
+    drain: watch::Sender<Option<Drain>>,
+}
+
+impl Edge {
+    /// Starts the desk, the relays and the sessions' supervisor. No socket is opened: requests come
+    /// through [`router`](Self::router) and the gRPC services.
+    pub async fn build(config: EdgeConfig, deps: EdgeDeps) -> Result<Self, BuildError> {
+        let (drain, draining) = watch::channel(None);
+        let directory = Arc::new(Directory::new(&deps));
+        let publisher = Publisher::start(
+            &deps,
+            config.publish.clone(),
+            directory.clone(),
+            draining.clone(),
+        );
+        let door = Door::new(config.policy);
+        let state = Arc::new(EdgeState {
+            config,
+            deps,
+            directory,
+            publisher,
+            door,
+            draining,
+        });
+        let sessions = Sessions::start(state.clone()).await?;
+        let front = Front { state, sessions };
+        Ok(Self { front, drain })
+    }
+
+    /// The routes of the edge listener, every path of it.
+    pub fn router(&self) -> axum::Router {
+        axum::Router::new()
+            .fallback(http::serve)
+            .with_state(self.front.clone())
+    }
+
+    /// Who leads and who reads, as this edge knows.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.front.state.directory
+    }
+
+    /// Publishing without a transport, for the node itself.
+    pub fn publisher(&self) -> &Publisher {
+        &self.front.state.publisher
+    }
+
+    /// `fanfare.v1.Publisher`.
+    pub fn grpc_publisher(&self) -> Arc<dyn public::Publisher> {
+        let state = self.front.state.clone();
+        Arc::new(GrpcPublisher { state })
+    }
+
+    /// `fanfare.v1.TopicAdmin`; the keeper proposes rules.
+    pub fn topic_admin(&self, rules: Arc<dyn RuleKeeper>) -> Arc<dyn public::TopicAdmin> {
+        let state = self.front.state.clone();
+        Arc::new(Topics { state, rules })
+    }
+
+    /// Leaves: new publishes and sessions are sent elsewhere at once, sessions are told within
+    /// `spread`. Completes once nothing is in flight; the caller brings the deadline.
+    pub async fn drain(&self, spread: Duration) {
+        self.drain.send_replace(Some(Drain { spread }));
+        self.publisher().idle().await;
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use fanfare_protocol::limit::Limits;
 use tokio::sync::watch;
 
 use crate::auth::Door;
@@ -33,6 +34,22 @@ impl EdgeState {
     /// True once the node takes no new sessions or publishes.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.borrow().is_some()
+    }
+
+    /// What clients may send, as the view and the settings say.
+    pub(crate) fn limits(&self) -> Limits {
+        let EdgeConfig {
+            publish, sessions, ..
+        } = &self.config;
+        let payload = self.publisher.payload_limit();
+        Limits {
+            payload: usize::try_from(payload).unwrap_or(usize::MAX),
+            topics: sessions.topics,
+            frame: sessions.ws_frame,
+            in_flight: sessions.ws_in_flight,
+            batch_lines: publish.batch_lines,
+            batch_bytes: publish.batch_bytes,
+        }
     }
 
     /// This node's name, as the view has it; its number if the view does not know it (yet).
