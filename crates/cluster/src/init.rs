@@ -10,7 +10,7 @@ use fanfare_core::placement;
 use fanfare_core::view::{Bootstrap, Command, NewNode, Outcome, Placement, Refusal, Replica, View};
 use fanfare_rpc::members::{Adopt, AdoptError, Card, Members as _, Stage};
 
-use crate::ask::within;
+use crate::ask::{Answer, within};
 use crate::{Cluster, InitError, MetaMachine, ProposeFailed};
 
 /// A node of the cluster to be, and the address it answered at; `None`: this node.
@@ -33,7 +33,7 @@ impl Cluster {
         let stage = self.known_stage().await?;
         let view = match stage {
             Stage::Empty => self.found(shards).await?,
-            Stage::Member { cluster, .. } => self.resume(cluster)?,
+            Stage::Member { cluster, .. } => self.resume(cluster).await?,
         };
         self.adopt_all(&view).await?;
         let group = self.running_group().await?;
@@ -81,8 +81,8 @@ impl Cluster {
     }
 
     /// The plan of an init that did not come to its end here.
-    fn resume(&self, cluster: ClusterId) -> Result<View, InitError> {
-        let began = self.shared.group().is_none_or(|group| !group.is_empty());
+    async fn resume(&self, cluster: ClusterId) -> Result<View, InitError> {
+        let began = !self.running_group().await?.is_empty();
         let applied = self.shared.views.borrow().is_bootstrapped();
         match self.shared.hint() {
             Some(hint) if !began && !applied && hint.view.version == 1 => Ok(hint.view),
@@ -108,7 +108,7 @@ impl Cluster {
                 seed: None,
             },
         );
-        for answer in shared.ask_seeds().await {
+        for answer in self.awake_seeds().await {
             let seed = answer.seed;
             let card = match answer.card {
                 Err(source) => return Err(InitError::SeedSilent { seed, source }),
@@ -171,6 +171,22 @@ impl Cluster {
         match view.apply(&Command::Bootstrap(bootstrap)) {
             Outcome::Refused(refusal) => Err(InitError::Refused(refusal)),
             Outcome::Done { .. } | Outcome::Added { .. } => Ok(view),
+        }
+    }
+
+    /// The seeds' answers; a silent one is asked again for a while, since nodes are often switched
+    /// on together.
+    async fn awake_seeds(&self) -> Vec<Answer> {
+        let shared = &self.shared;
+        let clock = shared.deps.clock();
+        let deadline = clock.now().saturating_add(shared.config.times.call);
+        loop {
+            let answers = shared.ask_seeds().await;
+            let awake = answers.iter().all(|answer| answer.card.is_ok());
+            if awake || clock.now() >= deadline || shared.deps.stop.is_cancelled() {
+                return answers;
+            }
+            clock.sleep(shared.config.times.retry).await;
         }
     }
 
