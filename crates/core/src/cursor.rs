@@ -39,6 +39,11 @@ impl Cursor {
         }
     }
 
+    /// Forgets the topic with this hash.
+    pub fn remove(&mut self, hash: u64) {
+        self.rows.retain(|row| row.0 != hash);
+    }
+
     /// True if it holds no topic.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

@@ -26,7 +26,7 @@ use crate::reading::Reading;
 use crate::state::EdgeState;
 
 pub(crate) use actor::supervise;
-pub(crate) use row::{Block, Lease, Member, Outlet, Relay};
+pub(crate) use row::{Block, Lease, Outlet, Relay, not_found};
 pub(crate) use run::EdgeRun;
 
 use attach::Attacher;
@@ -97,8 +97,13 @@ impl Relays {
         let count = self.workers.len() as u64;
         let worker = usize::try_from(hash % count).unwrap_or(0);
         let mut rows = locked(&self.workers[worker].rows);
-        if let Some(relay) = rows.get(topic) {
-            return Lease::new(relay.clone());
+        if let Some(relay) = rows.get(topic).cloned() {
+            let lease = Lease::new(relay.clone());
+            drop(rows);
+            if relay.revive() {
+                self.want(&relay);
+            }
+            return lease;
         }
         let relay = Arc::new(Relay::new(topic.clone(), hash, worker));
         rows.insert(topic.clone(), relay.clone());

@@ -1,1 +1,8 @@
-//! One session: its actor and pump.
+//! One session: delivery (behind a small lock, on the path of every message) and control (an actor).
+
+pub(crate) mod actor;
+pub(crate) mod attach;
+pub(crate) mod body;
+pub(crate) mod delivery;
+pub(crate) mod fetch;
+pub(crate) mod wire;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fanfare_core::gap::Page;
+use fanfare_core::id::ShardId;
 use fanfare_core::link::{AttachId, Attached, Ended, Live, PageRequest, Run};
 use fanfare_core::position::Position;
 use fanfare_core::receipt::Refusal;
@@ -116,7 +117,7 @@ async fn give(relay: &Relay, blocks: &[Block]) {
     for some in members.chunks(YIELD_AFTER) {
         for member in some {
             if let Some(outlet) = member.outlet.upgrade() {
-                outlet.offer(member.key, blocks);
+                outlet.offer(member.sub, blocks);
             }
         }
         // On a busy processor publishers are read meanwhile, so that the next run is larger.
@@ -212,17 +213,8 @@ impl Relays {
             Ended::StreamEnded => self.lost(relay),
             Ended::TopicNotFound => {
                 relay.set_live(false);
-                *locked(&relay.attachment) = Attachment::Nowhere;
-                let why = Refusal::new(
-                    fanfare_core::code::Code::TopicNotFound,
-                    "the topic was deleted, and topics are not made by use",
-                )
-                .topic(relay.topic().clone());
-                for member in relay.members().iter() {
-                    if let Some(outlet) = member.outlet.upgrade() {
-                        outlet.lost(member.key, &why);
-                    }
-                }
+                *locked(&relay.attachment) = Attachment::Refused;
+                relay.lose_members();
             }
         }
     }
@@ -259,9 +251,8 @@ impl Relays {
             let reading = relays.reading.clone();
             let topic = relay.topic().clone();
             let (limit, bytes) = (Run::MAX_MESSAGES as u32, Run::MAX_BYTES);
-            let result = reading
-                .page(|shard| PageRequest { shard, topic: topic.clone(), after, limit, bytes, leader: true })
-                .await;
+            let request = PageRequest { shard: ShardId(0), topic: topic.clone(), after, limit, bytes, leader: true };
+            let result = reading.page(&topic, request).await;
             relays.push(&relay, Work::Page(relay.clone(), pages, result));
         });
     }
@@ -323,7 +314,7 @@ impl Relays {
 fn is_on(relay: &Relay, link: &Arc<Link>, id: AttachId) -> bool {
     match &*locked(&relay.attachment) {
         Attachment::On(on, have) => Arc::ptr_eq(on, link) && *have == id,
-        Attachment::Nowhere | Attachment::Over => false,
+        Attachment::Nowhere | Attachment::Refused | Attachment::Over => false,
     }
 }
 

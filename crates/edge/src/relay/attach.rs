@@ -88,7 +88,7 @@ impl Relays {
     }
 
     /// Looks again for the shards of topics that had none.
-    pub(super) fn house(self: &Arc<Self>) {
+    pub(crate) fn house(self: &Arc<Self>) {
         let homeless = std::mem::take(&mut *locked(&self.attacher.homeless));
         for relay in homeless {
             self.want(&relay);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use fanfare_core::code::Code;
 use fanfare_core::gap::{Gap, Policy, Standing};
 use fanfare_core::id::Term;
 use fanfare_core::link::AttachId;
@@ -23,18 +24,20 @@ pub(crate) type Block = fanfare_core::relay::Block<Arc<EdgeRun>>;
 
 /// A session as its relays see it.
 pub(crate) trait Outlet: Send + Sync + 'static {
-    /// New blocks of the subscription `key`: written at once if it is at head, else its pump is
+    /// New blocks of the subscription `sub`: written at once if it is at head, else its pump is
     /// woken. No blocks: the tail changed in another way.
-    fn offer(&self, key: u64, blocks: &[Block]);
+    fn offer(&self, sub: u64, blocks: &[Block]);
     /// The subscription is over: the topic cannot be had any more.
-    fn lost(&self, key: u64, why: &Refusal);
+    fn lost(&self, sub: u64, why: &Refusal);
 }
 
 /// A subscription on a relay's list.
 #[derive(Clone)]
-pub(crate) struct Member {
-    pub(crate) key: u64,
-    pub(crate) outlet: Weak<dyn Outlet>,
+pub(super) struct Member {
+    key: u64,
+    /// The subscription's number in its session.
+    pub(super) sub: u64,
+    pub(super) outlet: Weak<dyn Outlet>,
 }
 
 /// Where a relay is attached.
@@ -45,6 +48,8 @@ pub(super) enum Attachment {
     Nowhere,
     /// Asked for, or live.
     On(Arc<Link>, AttachId),
+    /// There is no such topic, and none is made by use.
+    Refused,
     /// Let go for good.
     Over,
 }
@@ -120,10 +125,10 @@ impl Relay {
     }
 
     /// Puts a subscription on the list. From now on it is offered what comes.
-    pub(crate) fn join(&self, outlet: Weak<dyn Outlet>) -> u64 {
+    pub(crate) fn join(&self, sub: u64, outlet: Weak<dyn Outlet>) -> u64 {
         let mut members = locked(&self.members);
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        Arc::make_mut(&mut members).push(Member { key, outlet });
+        Arc::make_mut(&mut members).push(Member { key, sub, outlet });
         key
     }
 
@@ -133,6 +138,31 @@ impl Relay {
         if let Ok(at) = members.binary_search_by_key(&key, |member| member.key) {
             Arc::make_mut(&mut members).remove(at);
         }
+    }
+
+    /// Tells all subscriptions that the topic cannot be had.
+    pub(super) fn lose_members(&self) {
+        let why = not_found().topic(self.topic.clone());
+        for member in self.members().iter() {
+            if let Some(outlet) = member.outlet.upgrade() {
+                outlet.lost(member.sub, &why);
+            }
+        }
+    }
+
+    /// True if there is no such topic.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(*locked(&self.attachment), Attachment::Refused)
+    }
+
+    /// True if the topic was refused: then it is asked for again.
+    pub(super) fn revive(&self) -> bool {
+        let mut attachment = locked(&self.attachment);
+        let refused = matches!(*attachment, Attachment::Refused);
+        if refused {
+            *attachment = Attachment::Nowhere;
+        }
+        refused
     }
 
     pub(super) fn members(&self) -> Arc<Vec<Member>> {
@@ -239,4 +269,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.0.leases.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// Why a topic cannot be had any more.
+pub(crate) fn not_found() -> Refusal {
+    Refusal::new(Code::TopicNotFound, "there is no such topic, and topics are not made by use")
 }

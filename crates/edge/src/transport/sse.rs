@@ -2,26 +2,113 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use fanfare_core::code::Code;
+use fanfare_core::code::Advice;
+use fanfare_core::cursor::Cursor;
 use fanfare_core::receipt::Refusal;
+use fanfare_protocol::json::server_frame::Disconnect;
+use fanfare_protocol::query::{BodyFormat, ReadQuery, ReadRoute};
+use fanfare_protocol::run::Carrier;
+use fanfare_protocol::sse;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
 
+use super::since;
 use crate::auth::Bearer;
-use crate::sessions::Sessions;
+use crate::session::attach::{Wish, attach_all};
+use crate::session::body::{BodyWire, SessionBody};
+use crate::session::delivery::Delivery;
+use crate::session::fetch::Fetch;
+use crate::sessions::{Lost, Opening, Sessions};
 
-use fanfare_protocol::query::ReadQuery;
-
-/// Opens a stream of events; `Err` has a status of its own. `bearer` has not been asked for the topics yet.
+/// Opens a stream of events; `Err` has a status of its own. `bearer` has not been asked for the
+/// topics yet.
 pub(crate) async fn serve(
-    _sessions: &Sessions,
-    _query: ReadQuery,
-    _bearer: Bearer,
+    sessions: &Sessions,
+    query: ReadQuery,
+    bearer: Bearer,
 ) -> Result<Response, Refusal> {
-    let _body = Body::empty();
-    Err(Refusal::new(Code::NotReady, "not built yet"))
+    let carrier = match query.format {
+        BodyFormat::Json => Carrier::Sse,
+        BodyFormat::Html => Carrier::Html,
+    };
+    let mut first = Vec::new();
+    sse::put_retry(&mut first, 1_000 + sessions.state.deps.rng.below(2_001));
+    let route = Route { route: ReadRoute::Sse, carrier, first, name: "sse" };
+    match stream(sessions, query, bearer, route).await {
+        Ok(body) => Ok(answer(body)),
+        Err(refusal) => refused(sessions, &refusal).ok_or(refusal),
+    }
 }
 
 /// The answer for a refusal met before `serve`: an EventSource gives up for ever on any status but
 /// 200, so what may be tried again is a short stream. `None`: answer with the status.
-pub(crate) fn refused(_sessions: &Sessions, _refusal: &Refusal) -> Option<Response> {
-    None
+pub(crate) fn refused(sessions: &Sessions, refusal: &Refusal) -> Option<Response> {
+    match refusal.code.advice(refusal.outcome) {
+        Advice::GiveUp | Advice::Reauthenticate => return None,
+        Advice::RetryLater | Advice::RetrySameKey | Advice::Reroute => {}
+    }
+    let delay = refusal.retry_after_ms.unwrap_or(1_000) + sessions.state.deps.rng.below(1_000);
+    let refusal = refusal.clone().retry_after(delay);
+    let mut out = Vec::new();
+    Carrier::Sse.put_disconnect(&mut out, &Disconnect::new(&refusal, None));
+    Some(answer(Body::from(out)))
+}
+
+fn answer(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(sse::CONTENT_TYPE));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    response
+}
+
+/// What tells one kind of stream from another.
+pub(super) struct Route {
+    pub(super) route: ReadRoute,
+    pub(super) carrier: Carrier,
+    pub(super) first: Vec<u8>,
+    pub(super) name: &'static str,
+}
+
+/// Opens a session that is a response body.
+pub(super) async fn stream(
+    sessions: &Sessions,
+    query: ReadQuery,
+    bearer: Bearer,
+    route: Route,
+) -> Result<Body, Refusal> {
+    let seat = sessions.admit()?;
+    let mut cursor = Cursor::default();
+    let mut wishes = Vec::new();
+    for topic in &query.topics {
+        super::may_subscribe(&bearer, topic)?;
+        if let Some(at) = query.cursor.as_ref().and_then(|presented| presented.get(topic)) {
+            cursor.set(topic.hash64(), at);
+        }
+        let since = since(&query, route.route, topic);
+        wishes.push(Wish::stream(topic.clone(), since, query.min_position));
+    }
+    let attached = attach_all(sessions, wishes).await?;
+    let lost = Lost::default();
+    let teller = lost.teller();
+    let opening = Opening {
+        transport: route.name,
+        bearer,
+        heartbeat: query.heartbeat,
+        open: true,
+        attached,
+        wishes: Vec::new(),
+        lost,
+    };
+    let vitals = sessions.vitals(&opening, false);
+    let clock = sessions.state.deps.clock.clone();
+    let wire = BodyWire::new(route.carrier, route.first);
+    let delivery = Delivery::new(wire, cursor, clock.clone(), teller);
+    let guard = sessions.open(seat, opening, delivery.clone(), vitals).await?;
+    let fetch = Fetch::new(sessions.reading().clone(), clock);
+    Ok(Body::new(SessionBody::new(delivery, fetch, guard)))
 }

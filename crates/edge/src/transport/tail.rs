@@ -1,21 +1,30 @@
 //! NDJSON tail: a line for each item.
 
-use axum::body::Body;
 use axum::response::Response;
-use fanfare_core::code::Code;
 use fanfare_core::receipt::Refusal;
+use fanfare_protocol::ndjson;
+use fanfare_protocol::query::{ReadQuery, ReadRoute};
+use fanfare_protocol::run::Carrier;
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
+use super::sse::{Route, stream};
 use crate::auth::Bearer;
 use crate::sessions::Sessions;
 
-use fanfare_protocol::query::ReadQuery;
-
-/// Opens a stream of lines; `Err` has a status of its own. `bearer` has not been asked for the topics yet.
+/// Opens a stream of lines; `Err` has a status of its own. `bearer` has not been asked for the
+/// topics yet.
 pub(crate) async fn serve(
-    _sessions: &Sessions,
-    _query: ReadQuery,
-    _bearer: Bearer,
+    sessions: &Sessions,
+    query: ReadQuery,
+    bearer: Bearer,
 ) -> Result<Response, Refusal> {
-    let _body = Body::empty();
-    Err(Refusal::new(Code::NotReady, "not built yet"))
+    let route =
+        Route { route: ReadRoute::Tail, carrier: Carrier::Tail, first: Vec::new(), name: "tail" };
+    let body = stream(sessions, query, bearer, route).await?;
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(ndjson::CONTENT_TYPE));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    Ok(response)
 }

@@ -1,0 +1,504 @@
+//! The delivery state of one session: subscriptions and the wire, behind one small lock. Whoever
+//! has news drains under it: the relay for a topic at head, the pump for all else.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use fanfare_core::code::Code;
+use fanfare_core::cursor::Cursor;
+use fanfare_core::gap::{Gap, Page, Standing};
+use fanfare_core::link::Run;
+use fanfare_core::name::TopicName;
+use fanfare_core::position::Position;
+use fanfare_core::receipt::Refusal;
+use fanfare_core::relay::{Follow, Next, Span};
+use fanfare_core::rule::{Class, Html};
+use fanfare_core::session::Pulse;
+use fanfare_core::subscription::{Drained, Paged, Phase, Sink, Subscription};
+use fanfare_host::Clock;
+
+use super::fetch::{Fetch, Want};
+use super::wire::{Flush, Place, Said, Wire};
+use crate::relay::{Block, EdgeRun, Lease, Outlet, locked};
+
+/// A subscription that stays ahead of its relay for so long asks the leader.
+const AHEAD: Duration = Duration::from_secs(2);
+/// Pages and drains of one turn of the pump before others get the processor.
+const TURNS: usize = 16;
+
+/// What a subscription reads.
+pub(crate) enum Tape {
+    /// The topic's tail, on and on.
+    Relay(Lease),
+    /// Pages up to a head that is known: a short poll.
+    UpTo(Position),
+}
+
+impl Follow<Arc<EdgeRun>> for Tape {
+    fn next(&self, at: Position) -> Next<Arc<EdgeRun>> {
+        match self {
+            Self::Relay(relay) => relay.next(at),
+            Self::UpTo(head) if at == *head => Next::Head,
+            // A position ahead was dealt with by the leader, so this is not of its making.
+            Self::UpTo(_) => Next::Below,
+        }
+    }
+
+    fn last(&self) -> Option<Position> {
+        match self {
+            Self::Relay(relay) => Follow::last(&**relay),
+            Self::UpTo(head) => Some(*head),
+        }
+    }
+}
+
+struct Sub {
+    id: u64,
+    /// Its place on the relay's list.
+    key: Option<u64>,
+    topic: TopicName,
+    hash: u64,
+    tape: Tape,
+    core: Subscription<Arc<EdgeRun>>,
+    ahead_since: Option<Duration>,
+    /// A page is to come from the leader: a replica's had nothing.
+    ask_leader: bool,
+    /// The last page had nothing new, or failed.
+    fruitless: bool,
+}
+
+struct State<W> {
+    subs: Vec<Sub>,
+    wire: W,
+    cursor: Cursor,
+    waker: Option<Waker>,
+    /// The pump was woken and has not looked yet.
+    news: bool,
+    /// Nothing is said any more.
+    over: bool,
+    next_sub: u64,
+    sent: Duration,
+    stuck: Option<Duration>,
+}
+
+/// A session's delivery as its actor sees it, whatever the wire.
+pub(crate) trait Voice: Outlet {
+    /// Says something that is no item. After [`Said::Disconnect`] nothing is said any more.
+    fn say(&self, said: &Said);
+    /// The answer to an attachment: says it, then delivers.
+    fn begin(self: Arc<Self>, id: Option<u64>, topic: &TopicName, tape: Tape, standing: &Standing);
+    /// No item of the topic is said any more. False if it was not there.
+    fn end(&self, topic: &TopicName) -> bool;
+    /// The topic of a subscription that a relay speaks of.
+    fn topic_of(&self, id: u64) -> Option<TopicName>;
+    /// Where the session stands.
+    fn cursor(&self) -> Option<String>;
+    /// When it last said something; a subscription that waits in vain is looked at.
+    fn pulse(&self) -> Pulse;
+    /// Nothing is said any more; all topics are let go.
+    fn close(&self);
+    /// Messages delivered.
+    fn delivered(&self) -> u64;
+    /// The code it ended by, if by one.
+    fn ended_by(&self) -> Option<Code>;
+}
+
+/// One session's delivery.
+pub(crate) struct Delivery<W> {
+    state: Mutex<State<W>>,
+    clock: Arc<dyn Clock>,
+    /// Called when the relay loses a topic.
+    on_lost: Box<dyn Fn(u64, &Refusal) + Send + Sync>,
+    delivered: AtomicU64,
+    ended_by: Mutex<Option<Code>>,
+}
+
+/// What the pump is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pumped {
+    /// News.
+    Idle,
+    /// Room on the wire.
+    Waits,
+    /// Nothing: the session is over and all is with the transport.
+    Over,
+    /// The other end is gone.
+    Broken,
+}
+
+/// Takes items of one subscription to the wire.
+struct Pour<'a, W> {
+    wire: &'a mut W,
+    cursor: &'a mut Cursor,
+    topic: &'a TopicName,
+    hash: u64,
+    html: Html,
+    solo: bool,
+    delivered: &'a AtomicU64,
+}
+
+impl<W: Wire> Sink<Arc<EdgeRun>> for Pour<'_, W> {
+    fn run(&mut self, span: &Span, run: &Arc<EdgeRun>, skip: u32) -> u32 {
+        let Self { wire, cursor, topic, hash, html, solo, delivered } = self;
+        let place = Place { topic, hash: *hash, html: *html, solo: *solo, cursor };
+        let taken = wire.run(&place, span, run, skip);
+        if taken > 0 {
+            cursor.set(*hash, span.position(skip + taken - 1));
+            delivered.fetch_add(u64::from(taken), Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn gap(&mut self, gap: &Gap) -> bool {
+        let Self { wire, cursor, topic, hash, html, solo, delivered: _ } = self;
+        let place = Place { topic, hash: *hash, html: *html, solo: *solo, cursor };
+        let taken = wire.gap(&place, gap);
+        if taken {
+            cursor.set(*hash, gap.to);
+        }
+        taken
+    }
+}
+
+impl<W: Wire> State<W> {
+    /// Moves the wire on and takes note of its progress.
+    fn flush(&mut self, now: Duration) -> Flush {
+        let (moved, flush) = self.wire.flush();
+        if moved {
+            self.sent = now;
+        }
+        self.stuck = match (flush, moved) {
+            (Flush::Clear, _) => None,
+            (Flush::Waits | Flush::Broken, true) => Some(now),
+            (Flush::Waits | Flush::Broken, false) => self.stuck.or(Some(now)),
+        };
+        flush
+    }
+
+    /// True once: the pump has to be woken, and was not since it last looked.
+    fn wake(&mut self) -> Option<Waker> {
+        if std::mem::replace(&mut self.news, true) { None } else { self.waker.take() }
+    }
+
+    /// True if the session's cursor is that of one topic: then shared bytes can carry it.
+    fn solo(&self) -> bool {
+        self.cursor.rows().len() == 1
+    }
+
+    /// Drains every subscription that is not at head; says which page is wanted next.
+    fn drain(&mut self, now: Duration, delivered: &AtomicU64) -> Option<Want> {
+        let solo = self.solo();
+        let mut wanted: Option<Want> = None;
+        let Self { subs, wire, cursor, .. } = self;
+        for sub in subs.iter_mut().filter(|sub| sub.core.phase() == Phase::Behind) {
+            let Sub { topic, hash, tape, core, .. } = sub;
+            let html = core.policy().html;
+            let mut pour = Pour { wire, cursor, topic, hash: *hash, html, solo, delivered };
+            let drained = core.drain(tape, &mut pour);
+            let page = match drained {
+                Drained::Head | Drained::Idle | Drained::Wait { ahead: false } => {
+                    sub.ahead_since = None;
+                    false
+                }
+                Drained::Blocked => break,
+                Drained::Page(_) => true,
+                Drained::Wait { ahead: true } => {
+                    let since = *sub.ahead_since.get_or_insert(now);
+                    sub.ask_leader = true;
+                    now.saturating_sub(since) >= AHEAD
+                }
+            };
+            let better = wanted.as_ref().is_none_or(|other| other.pause && !sub.fruitless);
+            if page && better {
+                wanted = Some(Want {
+                    sub: sub.id,
+                    topic: sub.topic.clone(),
+                    after: sub.core.at(),
+                    leader: sub.ask_leader || sub.core.policy().class == Class::Ephemeral,
+                    pause: sub.fruitless,
+                });
+            }
+        }
+        // Who waited for this page waits at the end of the line for the next.
+        if let Some(want) = &wanted
+            && let Some(at) = subs.iter().position(|sub| sub.id == want.sub)
+        {
+            let sub = subs.remove(at);
+            subs.push(sub);
+        }
+        wanted
+    }
+}
+
+impl<W: Wire> Delivery<W> {
+    /// A session that says nothing yet. `cursor`: positions that were presented, carried until
+    /// their topics have their answers. `on_lost`: told of topics that the relay lost.
+    pub(crate) fn new(
+        wire: W,
+        cursor: Cursor,
+        clock: Arc<dyn Clock>,
+        on_lost: impl Fn(u64, &Refusal) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let sent = clock.now();
+        let state = State {
+            subs: Vec::new(),
+            wire,
+            cursor,
+            waker: None,
+            news: false,
+            over: false,
+            next_sub: 0,
+            sent,
+            stuck: None,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            clock,
+            on_lost: Box::new(on_lost),
+            delivered: AtomicU64::new(0),
+            ended_by: Mutex::default(),
+        })
+    }
+
+    /// Brings all that can be brought, as far as the wire takes it. Wakes `cx` when there is news.
+    pub(crate) fn poll_pump(&self, cx: &mut Context<'_>, fetch: &mut Fetch) -> Pumped {
+        for _ in 0..TURNS {
+            let now = self.clock.now();
+            let mut state = locked(&self.state);
+            // Cleared before looking: news that comes after this wakes again.
+            state.news = false;
+            if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                state.waker = Some(cx.waker().clone());
+            }
+            match state.flush(now) {
+                Flush::Broken => return Pumped::Broken,
+                Flush::Waits => return Pumped::Waits,
+                Flush::Clear if state.over => return Pumped::Over,
+                Flush::Clear => {}
+            }
+            let wanted = state.drain(now, &self.delivered);
+            match state.flush(now) {
+                Flush::Broken => return Pumped::Broken,
+                Flush::Waits => return Pumped::Waits,
+                Flush::Clear => {}
+            }
+            drop(state);
+            if let Some(want) = wanted {
+                fetch.start(want);
+            }
+            match fetch.poll(cx) {
+                Poll::Ready((want, result)) => self.on_page(&want, result),
+                Poll::Pending => return Pumped::Idle,
+            }
+        }
+        // Others get the processor; nothing else would wake this one.
+        cx.waker().wake_by_ref();
+        Pumped::Idle
+    }
+
+    fn on_page(&self, want: &Want, result: Result<Page, Refusal>) {
+        let mut state = locked(&self.state);
+        let Some(sub) = state.subs.iter_mut().find(|sub| sub.id == want.sub) else { return };
+        if sub.core.at() != want.after {
+            return;
+        }
+        let page = match result {
+            Ok(page) => page,
+            Err(refusal) if refusal.code == Code::TopicNotFound => {
+                drop(state);
+                return (self.on_lost)(want.sub, &refusal);
+            }
+            Err(_) => {
+                (sub.fruitless, sub.ask_leader) = (true, true);
+                return;
+            }
+        };
+        let after = page.gap.map_or(want.after, |gap| gap.to);
+        let run = Run { after, messages: page.messages.clone() };
+        let run = Span::of(&run)
+            .map(|span| (span, Arc::new(EdgeRun::new(sub.topic.clone(), span, run))));
+        match sub.core.on_page(&page, run) {
+            Paged::Progress => {
+                (sub.fruitless, sub.ask_leader, sub.ahead_since) = (false, false, None);
+            }
+            // A replica may be behind: the leader is not.
+            Paged::Nothing => (sub.fruitless, sub.ask_leader) = (want.leader, true),
+        }
+    }
+
+    /// Does something with the wire, then moves it on.
+    pub(crate) fn with_wire<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
+        let mut state = locked(&self.state);
+        let result = act(&mut state.wire);
+        self.settle(state, false);
+        result
+    }
+
+    /// Takes something from the wire.
+    pub(crate) fn from_wire<T>(&self, take: impl FnOnce(&mut W) -> T) -> T {
+        take(&mut locked(&self.state).wire)
+    }
+
+    /// Number of messages delivered.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// The code it ended by, if by one.
+    pub(crate) fn ended_by(&self) -> Option<Code> {
+        *locked(&self.ended_by)
+    }
+
+    /// Nothing more is said, and no topic is held.
+    pub(crate) fn close(&self) {
+        let mut state = locked(&self.state);
+        state.over = true;
+        let subs = std::mem::take(&mut state.subs);
+        let waker = state.wake();
+        drop(state);
+        for sub in &subs {
+            sub.leave();
+        }
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Flushes, lets go of the lock and wakes the pump if something waits.
+    fn settle(&self, mut state: MutexGuard<'_, State<W>>, wake: bool) {
+        let flush = state.flush(self.clock.now());
+        let waker = if wake || flush != Flush::Clear { state.wake() } else { None };
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// What `say` does under the lock, and that the last word was said.
+    fn put(&self, state: &mut State<W>, said: &Said) {
+        if state.over {
+            return;
+        }
+        state.wire.say(said);
+        if let Said::Disconnect { why, .. } = said {
+            state.over = true;
+            locked(&self.ended_by).get_or_insert(why.code);
+        }
+    }
+}
+
+impl Sub {
+    fn leave(&self) {
+        if let (Tape::Relay(relay), Some(key)) = (&self.tape, self.key) {
+            relay.leave(key);
+        }
+    }
+}
+
+impl<W: Wire> Outlet for Delivery<W> {
+    fn offer(&self, id: u64, blocks: &[Block]) {
+        let mut state = locked(&self.state);
+        let solo = state.solo();
+        let State { subs, wire, cursor, over, .. } = &mut *state;
+        let Some(sub) = subs.iter_mut().find(|sub| sub.id == id && !*over) else { return };
+        let Sub { topic, hash, core, .. } = sub;
+        let (html, delivered) = (core.policy().html, &self.delivered);
+        let mut pour = Pour { wire, cursor, topic, hash: *hash, html, solo, delivered };
+        let mut wake = blocks.is_empty() && core.phase() != Phase::Live;
+        for block in blocks {
+            wake |= core.offer(block, &mut pour);
+        }
+        self.settle(state, wake);
+    }
+
+    fn lost(&self, id: u64, why: &Refusal) {
+        (self.on_lost)(id, why);
+    }
+}
+
+impl<W: Wire> Voice for Delivery<W> {
+    fn say(&self, said: &Said) {
+        let mut state = locked(&self.state);
+        self.put(&mut state, said);
+        self.settle(state, true);
+    }
+
+    fn begin(self: Arc<Self>, id: Option<u64>, topic: &TopicName, tape: Tape, standing: &Standing) {
+        let mut core = Subscription::default();
+        let at = core.begin(standing);
+        let mut state = locked(&self.state);
+        if state.over {
+            return;
+        }
+        let sub = state.next_sub;
+        state.next_sub += 1;
+        let hash = topic.hash64();
+        state.cursor.set(hash, at);
+        let cursor = state.cursor.to_string();
+        let (topic, standing) = (topic.clone(), standing.clone());
+        self.put(&mut state, &Said::Subscribed { id, topic: topic.clone(), standing, cursor });
+        // From here on runs are offered; what came before is in the tail, where the pump looks.
+        let outlet: Weak<dyn Outlet> = Arc::downgrade(&(self.clone() as Arc<dyn Outlet>));
+        let (key, refused) = match &tape {
+            Tape::Relay(relay) => (Some(relay.join(sub, outlet)), relay.is_refused()),
+            Tape::UpTo(_) => (None, false),
+        };
+        let row = Sub {
+            id: sub,
+            key,
+            topic,
+            hash,
+            tape,
+            core,
+            ahead_since: None,
+            ask_leader: false,
+            fruitless: false,
+        };
+        state.subs.push(row);
+        self.settle(state, true);
+        if refused {
+            (self.on_lost)(sub, &crate::relay::not_found());
+        }
+    }
+
+    fn end(&self, topic: &TopicName) -> bool {
+        let mut state = locked(&self.state);
+        let Some(at) = state.subs.iter().position(|sub| sub.topic == *topic) else { return false };
+        let sub = state.subs.remove(at);
+        state.cursor.remove(sub.hash);
+        drop(state);
+        sub.leave();
+        true
+    }
+
+    fn topic_of(&self, id: u64) -> Option<TopicName> {
+        let state = locked(&self.state);
+        state.subs.iter().find(|sub| sub.id == id).map(|sub| sub.topic.clone())
+    }
+
+    fn cursor(&self) -> Option<String> {
+        let state = locked(&self.state);
+        (!state.cursor.is_empty()).then(|| state.cursor.to_string())
+    }
+
+    fn pulse(&self) -> Pulse {
+        let now = self.clock.now();
+        let mut state = locked(&self.state);
+        let late = |sub: &Sub| sub.ahead_since.is_some_and(|then| now.saturating_sub(then) >= AHEAD);
+        let waker = if state.subs.iter().any(late) { state.wake() } else { None };
+        let pulse = Pulse { heard: None, sent: state.sent, stuck: state.stuck };
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+        pulse
+    }
+
+    fn close(&self) {
+        Self::close(self);
+    }
+
+    fn delivered(&self) -> u64 {
+        Self::delivered(self)
+    }
+
+    fn ended_by(&self) -> Option<Code> {
+        Self::ended_by(self)
+    }
+}
