@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use openraft::EmptyNode;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -42,6 +42,16 @@ impl<M: StateMachine> RaftNetworkFactory<Types<M>> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
+        self.peer(target, false)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _node: &EmptyNode) -> Peer {
+        self.peer(target, true)
+    }
+}
+
+impl Network {
+    fn peer(&self, target: u64, one_by_one: bool) -> Peer {
         Peer {
             wire: Arc::clone(&self.wire),
             clock: Arc::clone(&self.clock),
@@ -51,6 +61,7 @@ impl<M: StateMachine> RaftNetworkFactory<Types<M>> for Network {
                 to: ReplicaId(target),
             },
             append_timeout: self.append_timeout,
+            one_by_one,
         }
     }
 }
@@ -61,6 +72,8 @@ pub(crate) struct Peer {
     clock: Arc<dyn Clock>,
     route: Route,
     append_timeout: Duration,
+    /// Appends are calls of their own: a pipeline for a single heartbeat would cost more.
+    one_by_one: bool,
 }
 
 fn unreachable<M: StateMachine>(error: impl ToString) -> RPCError<Types<M>> {
@@ -116,11 +129,14 @@ impl<M: StateMachine> RaftNetworkV2<Types<M>> for Peer {
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> BoxFuture<'s, Rpc<M, Answers<'s, M>>>
     where
         S: Stream<Item = AppendEntriesRequest<Types<M>>> + Send + Unpin + 'static,
     {
+        if self.one_by_one {
+            return stream_append_sequential(self, input, option);
+        }
         let (bodies, from_here) = mpsc::channel(WINDOW);
         let answers = self.wire.appends(self.route, from_here);
         let pipeline = Pipeline {
