@@ -220,6 +220,7 @@ mod tests {
     fn html_is_for_those_who_name_it() {
         assert!(prefers_html("text/html,application/xhtml+xml,*/*;q=0.8"));
         assert!(prefers_html("application/json;q=0.5, TEXT/HTML"));
+        assert!(prefers_html("application/json, text/html"));
         for json in [
             "*/*",
             "",

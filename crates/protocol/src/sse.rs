@@ -269,6 +269,19 @@ mod tests {
     }
 
     #[test]
+    fn a_line_ends_once_even_if_its_end_is_cut() {
+        let whole: &[u8] = b"data: a\r\ndata: b\r\n\r\n";
+        for at in 0..=whole.len() {
+            let (first, second) = whole.split_at(at);
+            assert_eq!(
+                parsed(&[first, second]),
+                [event(None, "a\nb", None)],
+                "{at}"
+            );
+        }
+    }
+
+    #[test]
     fn an_id_lasts_and_an_unfinished_event_never_comes() {
         let mut parser = Parser::new(100);
         let mut items = Vec::new();
