@@ -204,6 +204,26 @@ fn a_torn_tail_is_cut_at_any_byte() {
 }
 
 #[test]
+fn whole_records_behind_a_cut_do_not_come_back() {
+    let disk = MemDisk::new();
+    let mut wal = open(disk.clone()).unwrap();
+    commit(&mut wal, 1, entries(1, 0..5)).unwrap();
+    commit(&mut wal, 1, entries(1, 5..8)).unwrap();
+    // The first of the last buffer's three entries is bad, the others are whole.
+    let mut torn = bytes_of(&disk, &first());
+    let size = entry(1, 5).size();
+    let end = torn.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    torn[end - 2 * size - 1] ^= 1;
+    let disk = copy_with(&disk, &first(), &torn);
+    let mut wal = open(disk.clone()).unwrap();
+    assert_eq!(read(&wal, 1).len(), 5);
+    // Two marks and an empty entry end where the last of the old entries begins.
+    assert_eq!(2 * size, 3 * record::HEAD);
+    commit(&mut wal, 1, vec![Record::entry(2, 5, 1, Bytes::new())]).unwrap();
+    assert_eq!(open(disk).unwrap().extent(1).last, Some(at(2, 5)));
+}
+
+#[test]
 fn a_flipped_bit_below_a_mark_is_refused_and_named() {
     let disk = MemDisk::new();
     let mut wal = open(disk.clone()).unwrap();
