@@ -26,7 +26,10 @@ fn main() -> Fallible {
 }
 
 /// The public services, and their descriptors for reflection.
-#[expect(clippy::disallowed_methods, reason = "a build script writes its output")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a build script writes its output"
+)]
 fn public(out: &Path) -> Fallible {
     let files = protox::compile(PUBLIC, [ROOT])?;
     std::fs::write(out.join("public.bin"), files.encode_to_vec())?;
@@ -39,7 +42,10 @@ fn public(out: &Path) -> Fallible {
 }
 
 /// The server of sessions once more, whose answers are sent as they are: encoded already.
-#[expect(clippy::disallowed_methods, reason = "a build script writes its output")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a build script writes its output"
+)]
 fn subscriber(out: &Path) -> Fallible {
     std::fs::create_dir_all(out)?;
     let files = protox::compile(["fanfare/v1/subscriber.proto"], [ROOT])?;
@@ -56,10 +62,15 @@ fn subscriber(out: &Path) -> Fallible {
 /// What nodes store and what they say to each other.
 fn internal() -> Fallible {
     let stored = protox::compile(
-        ["fanfare/stored/v1/shard.proto", "fanfare/stored/v1/view.proto"],
+        [
+            "fanfare/stored/v1/shard.proto",
+            "fanfare/stored/v1/view.proto",
+        ],
         [ROOT],
     )?;
-    tonic_prost_build::configure().bytes(".").compile_fds(stored)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(stored)?;
     let peer = protox::compile(
         [
             "fanfare/peer/v1/peer.proto",

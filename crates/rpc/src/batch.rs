@@ -21,7 +21,10 @@ pub(crate) fn batches<T: Send + 'static>(
     queue: mpsc::Receiver<T>,
     cost: fn(&T) -> u64,
 ) -> impl Stream<Item = Vec<T>> + Send + 'static {
-    let state = State { queue, taken: VecDeque::new() };
+    let state = State {
+        queue,
+        taken: VecDeque::new(),
+    };
     futures_util::stream::unfold(state, move |mut state| async move {
         if state.taken.is_empty() {
             let mut taken = Vec::new();

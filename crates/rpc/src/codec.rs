@@ -113,7 +113,10 @@ mod tests {
         };
         let encoded = encode_gap(&"news".parse().unwrap(), &gap);
         for cursor in [None, Some(Arc::from("AQHOpqnAjq0BJAdk_dlU1A"))] {
-            let ready = Ready::Items { encoded: encoded.clone(), cursor: cursor.clone() };
+            let ready = Ready::Items {
+                encoded: encoded.clone(),
+                cursor: cursor.clone(),
+            };
             let mut wire = Vec::new();
             ready.put(&mut wire);
             let read = pb::SubscribeResponse::decode(wire.as_slice()).unwrap();

@@ -81,7 +81,12 @@ pub(crate) enum Check {
 impl Local {
     /// The metadata of a call to `to`; `None` while this node has no identity.
     pub(crate) fn header(&self, to: NodeId, generation: Generation) -> Option<BinaryMetadataValue> {
-        let Identity { cluster, node, generation: own, disk } = (*self.identity.borrow())?;
+        let Identity {
+            cluster,
+            node,
+            generation: own,
+            disk,
+        } = (*self.identity.borrow())?;
         let header = pb::Header {
             cluster: id_bytes(cluster.0),
             to: to.0,
@@ -163,7 +168,10 @@ fn judge(
     }
     let from = NodeId(from);
     if view.is_bootstrapped() {
-        let known = view.nodes.get(&from).filter(|node| node.state != NodeState::Gone);
+        let known = view
+            .nodes
+            .get(&from)
+            .filter(|node| node.state != NodeState::Gone);
         let known = known.ok_or(Reason::SenderUnknown)?;
         if id(&disk)? != known.disk.0 {
             return Err(Reason::SenderUnknown);
@@ -182,7 +190,13 @@ pub(crate) fn put_header(metadata: &mut MetadataMap, header: BinaryMetadataValue
 
 impl Misdirected {
     fn status(&self) -> tonic::Status {
-        let Self { reason, cluster, node, generation, view } = *self;
+        let Self {
+            reason,
+            cluster,
+            node,
+            generation,
+            view,
+        } = *self;
         let reason = match reason {
             Reason::NoIdentity => pb::misdirected::Reason::NoIdentity,
             Reason::BadHeader => pb::misdirected::Reason::BadHeader,

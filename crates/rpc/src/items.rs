@@ -44,7 +44,8 @@ impl EncodedRun {
             0 => 0,
             n => self.ends[n - 1] as usize,
         };
-        self.bytes.slice(end_of(skip)..end_of(skip.saturating_add(take)))
+        self.bytes
+            .slice(end_of(skip)..end_of(skip.saturating_add(take)))
     }
 }
 
@@ -66,7 +67,10 @@ pub fn encode_messages<'a>(
         // A run is far below 4 GiB: at most 256 messages, or 64 KiB, or one payload.
         ends.push(u32::try_from(out.len()).unwrap_or(u32::MAX));
     }
-    EncodedRun { bytes: out.freeze(), ends: ends.into() }
+    EncodedRun {
+        bytes: out.freeze(),
+        ends: ends.into(),
+    }
 }
 
 /// Encodes a gap of `topic` as one item.

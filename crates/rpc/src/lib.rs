@@ -11,4 +11,5 @@ mod pb;
 pub mod peer;
 pub mod public;
 pub mod raft;
+pub mod server;
 pub mod topics;

@@ -8,12 +8,24 @@ use fanfare_core::rule::{Class, RuleLayer, Rules};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicCommand {
     /// Make a topic; `topic_exists` if it is there with other rules.
-    Create { name: TopicName, rules: RuleLayer },
+    Create {
+        name: TopicName,
+        rules: RuleLayer,
+    },
     /// End a topic; only if its epoch is this one, if given.
-    Delete { name: TopicName, epoch: Option<Epoch> },
-    Get { name: TopicName },
+    Delete {
+        name: TopicName,
+        epoch: Option<Epoch>,
+    },
+    Get {
+        name: TopicName,
+    },
     /// Topics after `after` in the order of names, at most `limit`.
-    List { pattern: Option<TopicPattern>, after: Option<TopicName>, limit: u32 },
+    List {
+        pattern: Option<TopicPattern>,
+        after: Option<TopicName>,
+        limit: u32,
+    },
 }
 
 /// A topic as its shard knows it.

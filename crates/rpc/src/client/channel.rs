@@ -107,7 +107,10 @@ const NOT_CONNECTED: &str = "not connected: ";
 /// Why there was no connection, if a call failed for that.
 pub(crate) fn not_connected(status: &tonic::Status) -> Option<&str> {
     let unavailable = status.code() == tonic::Code::Unavailable && status.details().is_empty();
-    status.message().strip_prefix(NOT_CONNECTED).filter(|_| unavailable)
+    status
+        .message()
+        .strip_prefix(NOT_CONNECTED)
+        .filter(|_| unavailable)
 }
 
 /// Runs the connections' tasks on the node's tracker.

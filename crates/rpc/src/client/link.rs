@@ -4,14 +4,13 @@
 use std::collections::VecDeque;
 
 use fanfare_core::link::{EdgeSays, LeaderSays, PublishAnswer, PublishRequest, Redirect, Verdict};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::batch::{MAX_BYTES, batches};
 use crate::convert::Malformed;
-use crate::convert::content::Metas;
-use crate::convert::link::{request, request_to_pb};
+use crate::convert::link::request_to_pb;
 use crate::pb::peer as pb;
 
 use super::remote::Remote;
@@ -50,7 +49,14 @@ pub(super) async fn publish(
         None => drafts.recv().await,
     } {
         let verdict = Verdict::Reroute(Redirect::default());
-        if answers.send(PublishAnswer { seq: unsent.seq, verdict }).await.is_err() {
+        if answers
+            .send(PublishAnswer {
+                seq: unsent.seq,
+                verdict,
+            })
+            .await
+            .is_err()
+        {
             break;
         }
     }
@@ -154,19 +160,4 @@ pub(super) async fn deliver(
             }
         }
     }
-}
-
-/// The drafts of an incoming publish link; `Err` ends it.
-pub(crate) fn requests(
-    incoming: tonic::Streaming<pb::Drafts>,
-) -> impl Stream<Item = Result<Vec<PublishRequest>, tonic::Status>> {
-    incoming.map(|batch| {
-        let pb::Drafts { drafts } = batch?;
-        let mut metas = Metas::default();
-        drafts
-            .into_iter()
-            .map(|raw| request(raw, &mut metas))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|bad| tonic::Status::invalid_argument(bad.to_string()))
-    })
 }

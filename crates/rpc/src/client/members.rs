@@ -74,7 +74,9 @@ impl RemoteMembers {
     }
 
     async fn ask_view(&self, envelope: Envelope) -> Result<pb::ViewAnswer, Failure> {
-        let call = pb::ViewRequest { envelope: Some(envelope.into()) };
+        let call = pb::ViewRequest {
+            envelope: Some(envelope.into()),
+        };
         let call = request(call, self.settings.work);
         answer(self.settings.work, self.client()?.view(call)).await
     }
@@ -122,7 +124,10 @@ impl Members for RemoteMembers {
     fn adopt(&self, adopt: Adopt) -> BoxFuture<'static, Result<(), AdoptError>> {
         let to = self.clone();
         async move {
-            let raw = to.ask_adopt(&adopt).await.map_err(|failure| AdoptError::Call(failure.into()))?;
+            let raw = to
+                .ask_adopt(&adopt)
+                .await
+                .map_err(|failure| AdoptError::Call(failure.into()))?;
             adopted(raw).map_err(|bad| AdoptError::Call(bad.into()))?
         }
         .boxed()
@@ -137,13 +142,16 @@ impl Members for RemoteMembers {
         let to = self.clone();
         async move {
             let call = propose_to_pb(envelope, &command, within);
-            let raw = to.ask_propose(call, within).await.map_err(|failure| match failure {
-                Failure::NotSent(why) => ProposeError::Unreachable(why),
-                Failure::Misdirected(_) => ProposeError::NotForMe,
-                Failure::NoIdentity | Failure::NoAnswer(_) | Failure::Timeout => {
-                    ProposeError::Unknown
-                }
-            })?;
+            let raw = to
+                .ask_propose(call, within)
+                .await
+                .map_err(|failure| match failure {
+                    Failure::NotSent(why) => ProposeError::Unreachable(why),
+                    Failure::Misdirected(_) => ProposeError::NotForMe,
+                    Failure::NoIdentity | Failure::NoAnswer(_) | Failure::Timeout => {
+                        ProposeError::Unknown
+                    }
+                })?;
             proposed(raw).unwrap_or_else(|bad| {
                 tracing::warn!(%bad, "a node sent what this one does not understand");
                 Err(ProposeError::Unknown)

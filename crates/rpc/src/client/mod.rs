@@ -9,4 +9,5 @@ mod raft;
 mod remote;
 
 pub use channel::ClientSettings;
+pub(crate) use channel::MAX_MESSAGE;
 pub use pool::PeerClients;

@@ -53,11 +53,17 @@ impl PeerClients {
         let inner = Inner {
             own,
             local,
-            dialer: Dialer { connector, tasks, settings },
+            dialer: Dialer {
+                connector,
+                tasks,
+                settings,
+            },
             nodes: Mutex::default(),
             addresses: Mutex::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     pub(super) fn tasks(&self) -> &TaskTracker {
@@ -70,11 +76,19 @@ impl PeerClients {
 
     /// The node as the view has it now; `None` if there is none or it is gone.
     pub(super) fn remote(&self, node: NodeId) -> Option<Remote> {
-        let Inner { local, dialer, nodes, .. } = &*self.inner;
+        let Inner {
+            local,
+            dialer,
+            nodes,
+            ..
+        } = &*self.inner;
         let view = local.view.borrow().clone();
         let mut known = nodes.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|id, _| view.nodes.contains_key(id));
-        let row = view.nodes.get(&node).filter(|row| row.state != NodeState::Gone)?;
+        let row = view
+            .nodes
+            .get(&node)
+            .filter(|row| row.state != NodeState::Gone)?;
         let address = &row.addresses.peer;
         let lanes = match known.get(&node) {
             Some(known) if known.generation == row.generation && known.address == *address => {
@@ -102,7 +116,11 @@ impl PeerClients {
 
     /// The connection for membership calls to an address; `None` if it is no `HOST:PORT`.
     pub(super) fn at(&self, address: &str) -> Option<Channel> {
-        let mut known = self.inner.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .inner
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = known.get(address) {
             return Some(channel.clone());
         }
@@ -117,10 +135,16 @@ impl PeerClients {
 
 impl Peers for PeerClients {
     fn peer(&self, node: NodeId) -> Option<Arc<dyn Peer>> {
-        let own = self.inner.local.identity.borrow().map(|identity| identity.node);
+        let own = self
+            .inner
+            .local
+            .identity
+            .borrow()
+            .map(|identity| identity.node);
         if own == Some(node) {
             return Some(self.inner.own.clone());
         }
-        self.remote(node).map(|remote| Arc::new(remote) as Arc<dyn Peer>)
+        self.remote(node)
+            .map(|remote| Arc::new(remote) as Arc<dyn Peer>)
     }
 }

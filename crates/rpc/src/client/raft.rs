@@ -46,7 +46,10 @@ impl PeerClients {
             let remote = remote.ok_or(RaftError::UnknownNode)?;
             let RaftCall { route, body, bulk } = call;
             let mut client = client(&remote, bulk);
-            let call = pb::RaftCall { route: Some(route_to_pb(&route)), body };
+            let call = pb::RaftCall {
+                route: Some(route_to_pb(&route)),
+                body,
+            };
             let call = remote.question(call, within)?;
             answer_of(answer(within, client.call(call)).await?)
         }
@@ -93,8 +96,10 @@ async fn pipeline(
     answers: &mpsc::Sender<Result<Bytes, RaftError>>,
 ) -> Result<(), RaftError> {
     let mut first = Some(route_to_pb(&route));
-    let calls = ReceiverStream::new(bodies)
-        .map(move |body| pb::RaftCall { route: first.take(), body });
+    let calls = ReceiverStream::new(bodies).map(move |body| pb::RaftCall {
+        route: first.take(),
+        body,
+    });
     let call = remote.request(calls)?;
     let opened = client(&remote, false).pipeline(call).await;
     let mut incoming = opened.map_err(Failure::from)?.into_inner();

@@ -9,8 +9,8 @@ use fanfare_core::link::{
 };
 use fanfare_core::receipt::Refusal;
 use futures_util::future::{BoxFuture, FutureExt as _};
-use tokio::sync::mpsc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 use crate::convert::read::{page, standing, topics_answer, topics_to_pb};
 use crate::identity::{Local, put_header};
@@ -41,7 +41,10 @@ impl Remote {
 
     /// A call with this node's header.
     pub(super) fn request<T>(&self, body: T) -> Result<tonic::Request<T>, Failure> {
-        let header = self.local.header(self.node, self.generation).ok_or(Failure::NoIdentity)?;
+        let header = self
+            .local
+            .header(self.node, self.generation)
+            .ok_or(Failure::NoIdentity)?;
         let mut request = tonic::Request::new(body);
         put_header(request.metadata_mut(), header);
         Ok(request)
@@ -74,7 +77,10 @@ impl Remote {
         let expected = call.requests.len();
         let call = self.question(call, within)?;
         let pb::Standings { results } = answer(within, self.links().stand(call)).await?;
-        let results = results.into_iter().map(standing).collect::<Result<Vec<_>, _>>();
+        let results = results
+            .into_iter()
+            .map(standing)
+            .collect::<Result<Vec<_>, _>>();
         let results = results.map_err(|bad| Failure::NoAnswer(bad.to_string()))?;
         if results.len() != expected {
             return Err(Failure::NoAnswer("not one result a request".to_owned()));
@@ -92,7 +98,9 @@ impl Remote {
     async fn ask_leader(&self, ShardId(shard): ShardId) -> Result<Redirect, Failure> {
         let within = self.dialer.settings.question;
         let call = self.question(pb::LeaderRequest { shard }, within)?;
-        answer(within, self.links().leader(call)).await.map(Into::into)
+        answer(within, self.links().leader(call))
+            .await
+            .map(Into::into)
     }
 
     async fn ask_topics(
@@ -114,14 +122,18 @@ impl Remote {
 impl Peer for Remote {
     fn publish(&self, drafts: mpsc::Receiver<PublishRequest>) -> mpsc::Receiver<PublishAnswer> {
         let (answers, rx) = mpsc::channel(LINK_QUEUE);
-        self.dialer.tasks.spawn(link::publish(self.clone(), drafts, answers));
+        self.dialer
+            .tasks
+            .spawn(link::publish(self.clone(), drafts, answers));
         rx
     }
 
     /// The receiver takes the edge's id from the call's header.
     fn deliver(&self, _edge: NodeId, says: mpsc::Receiver<EdgeSays>) -> mpsc::Receiver<LeaderSays> {
         let (heard, rx) = mpsc::channel(LINK_QUEUE);
-        self.dialer.tasks.spawn(link::deliver(self.clone(), says, heard));
+        self.dialer
+            .tasks
+            .spawn(link::deliver(self.clone(), says, heard));
         rx
     }
 
@@ -134,14 +146,20 @@ impl Peer for Remote {
         let remote = self.clone();
         async move {
             let count = requests.len();
-            let within =
-                remote.dialer.settings.question + Duration::from_millis(wait_ms.into());
+            let within = remote.dialer.settings.question + Duration::from_millis(wait_ms.into());
             let requests = requests.into_iter().map(Into::into).collect();
-            let call = pb::StandRequests { shard: shard.0, requests, wait_ms };
-            remote.ask_standings(call, within).await.unwrap_or_else(|failure| {
-                remote.log("stand", &failure);
-                vec![Err(elsewhere()); count]
-            })
+            let call = pb::StandRequests {
+                shard: shard.0,
+                requests,
+                wait_ms,
+            };
+            remote
+                .ask_standings(call, within)
+                .await
+                .unwrap_or_else(|failure| {
+                    remote.log("stand", &failure);
+                    vec![Err(elsewhere()); count]
+                })
         }
         .boxed()
     }
@@ -179,16 +197,22 @@ impl Peer for Remote {
             TopicCommand::Get { .. } | TopicCommand::List { .. } => false,
         };
         async move {
-            remote.ask_topics(shard, command).await.unwrap_or_else(|failure| {
-                remote.log("topics", &failure);
-                Err(match changes && !failure.is_definite() {
-                    true => NoRead::Refused(Refusal {
-                        outcome: Outcome::Unknown,
-                        ..Refusal::new(Code::OutcomeUnknown, "the shard's leader did not answer")
-                    }),
-                    false => elsewhere(),
+            remote
+                .ask_topics(shard, command)
+                .await
+                .unwrap_or_else(|failure| {
+                    remote.log("topics", &failure);
+                    Err(match changes && !failure.is_definite() {
+                        true => NoRead::Refused(Refusal {
+                            outcome: Outcome::Unknown,
+                            ..Refusal::new(
+                                Code::OutcomeUnknown,
+                                "the shard's leader did not answer",
+                            )
+                        }),
+                        false => elsewhere(),
+                    })
                 })
-            })
         }
         .boxed()
     }

@@ -18,30 +18,70 @@ impl From<&ClusterStatus> for pb::ClusterView {
         Self {
             version: view.version,
             nodes: view.nodes.values().map(node).collect(),
-            shards: view.shards.iter().zip(statuses).map(|(row, now)| shard(row, now)).collect(),
+            shards: view
+                .shards
+                .iter()
+                .zip(statuses)
+                .map(|(row, now)| shard(row, now))
+                .collect(),
         }
     }
 }
 
 fn node(row: &Node) -> pb::Node {
-    let Node { id, name: _, generation, level: _, disk: _, store: _, state, addresses } = row;
+    let Node {
+        id,
+        name: _,
+        generation,
+        level: _,
+        disk: _,
+        store: _,
+        state,
+        addresses,
+    } = row;
     let (NodeId(id), Generation(generation)) = (*id, *generation);
     let state = match state {
         NodeState::Active => pb::NodeState::Active,
         NodeState::Draining => pb::NodeState::Draining,
         NodeState::Gone => pb::NodeState::Gone,
     };
-    let Addresses { peer, edge, grpc, ops } = addresses.clone();
-    let addresses = Some(pb::Addresses { peer, edge, grpc, ops });
-    pb::Node { id, generation, state: state.into(), addresses }
+    let Addresses {
+        peer,
+        edge,
+        grpc,
+        ops,
+    } = addresses.clone();
+    let addresses = Some(pb::Addresses {
+        peer,
+        edge,
+        grpc,
+        ops,
+    });
+    pb::Node {
+        id,
+        generation,
+        state: state.into(),
+        addresses,
+    }
 }
 
 fn shard(row: &ShardRow, now: &ShardStatus) -> pb::Shard {
-    let ShardStatus { leader, term: Term(term), behind } = now;
+    let ShardStatus {
+        leader,
+        term: Term(term),
+        behind,
+    } = now;
     let lag = |id: ReplicaId| behind.iter().find(|row| row.0 == id).map(|row| row.1);
     let replica = |replica: &Replica| {
-        let Replica { id, node: NodeId(node) } = *replica;
-        pb::Replica { id: id.0, node, behind: lag(id) }
+        let Replica {
+            id,
+            node: NodeId(node),
+        } = *replica;
+        pb::Replica {
+            id: id.0,
+            node,
+            behind: lag(id),
+        }
     };
     pb::Shard {
         leader: leader.map(|NodeId(node)| node),
@@ -51,7 +91,14 @@ fn shard(row: &ShardRow, now: &ShardStatus) -> pb::Shard {
 }
 
 impl From<Sample> for pb::TopicSample {
-    fn from(Sample { topic, epoch: Epoch(epoch), start, head }: Sample) -> Self {
+    fn from(
+        Sample {
+            topic,
+            epoch: Epoch(epoch),
+            start,
+            head,
+        }: Sample,
+    ) -> Self {
         Self {
             topic: topic.as_str().to_owned(),
             epoch,
@@ -63,8 +110,16 @@ impl From<Sample> for pb::TopicSample {
 
 /// A topic's dump, in messages of a bounded number of rows; at least one.
 pub(crate) fn dump_to_pb(dump: &TopicDump) -> Vec<pb::TopicDump> {
-    let TopicDump { node: NodeId(node), topic, class, epoch: Epoch(epoch), .. } = dump;
-    let TopicDump { start, head, chain, rows, .. } = dump;
+    let TopicDump {
+        node: NodeId(node),
+        topic,
+        class,
+        epoch: Epoch(epoch),
+        start,
+        head,
+        chain,
+        rows,
+    } = dump;
     let part = |rows: &[(fanfare_core::position::Offset, u128)]| pb::TopicDump {
         node: *node,
         topic: topic.as_str().to_owned(),
@@ -75,7 +130,10 @@ pub(crate) fn dump_to_pb(dump: &TopicDump) -> Vec<pb::TopicDump> {
         chain: id_bytes(*chain),
         rows: rows
             .iter()
-            .map(|(offset, hash)| pb::DumpRow { offset: offset.0, hash: id_bytes(*hash) })
+            .map(|(offset, hash)| pb::DumpRow {
+                offset: offset.0,
+                hash: id_bytes(*hash),
+            })
             .collect(),
     };
     match rows.is_empty() {

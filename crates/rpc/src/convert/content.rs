@@ -13,7 +13,12 @@ use super::{Malformed, pattern, topic};
 use crate::pb::stored as pb;
 
 impl From<Position> for pb::Position {
-    fn from(Position { epoch: Epoch(epoch), offset: Offset(offset) }: Position) -> Self {
+    fn from(
+        Position {
+            epoch: Epoch(epoch),
+            offset: Offset(offset),
+        }: Position,
+    ) -> Self {
         Self { epoch, offset }
     }
 }
@@ -25,8 +30,17 @@ impl From<pb::Position> for Position {
 }
 
 impl From<&Meta> for pb::Meta {
-    fn from(Meta { content_type, event, tags }: &Meta) -> Self {
-        let tag = |(key, value): (&str, &str)| pb::Tag { key: key.into(), value: value.into() };
+    fn from(
+        Meta {
+            content_type,
+            event,
+            tags,
+        }: &Meta,
+    ) -> Self {
+        let tag = |(key, value): (&str, &str)| pb::Tag {
+            key: key.into(),
+            value: value.into(),
+        };
         Self {
             content_type: content_type.as_str().to_owned(),
             event: event.as_ref().map_or("", |e| e.as_str()).to_owned(),
@@ -56,7 +70,13 @@ impl Metas {
     }
 }
 
-fn meta(pb::Meta { content_type, event, tags }: pb::Meta) -> Result<Meta, Malformed> {
+fn meta(
+    pb::Meta {
+        content_type,
+        event,
+        tags,
+    }: pb::Meta,
+) -> Result<Meta, Malformed> {
     let bad = |field| move |bad: BadField| Malformed::new(field, bad.to_string());
     let content_type: ContentType = content_type.parse().map_err(bad("meta.content_type"))?;
     let event = match event.as_str() {
@@ -65,11 +85,19 @@ fn meta(pb::Meta { content_type, event, tags }: pb::Meta) -> Result<Meta, Malfor
     };
     let tags = tags.into_iter().map(|pb::Tag { key, value }| (key, value));
     let tags = Tags::new(tags).map_err(bad("meta.tags"))?;
-    Ok(Meta { content_type, event, tags })
+    Ok(Meta {
+        content_type,
+        event,
+        tags,
+    })
 }
 
 pub(crate) fn message_to_pb(message: &Message) -> pb::Message {
-    let Message { position, wall_ms, content: Content { payload, meta } } = message;
+    let Message {
+        position,
+        wall_ms,
+        content: Content { payload, meta },
+    } = message;
     pb::Message {
         epoch: position.epoch.0,
         offset: position.offset.0,
@@ -80,28 +108,56 @@ pub(crate) fn message_to_pb(message: &Message) -> pb::Message {
 }
 
 pub(crate) fn message(raw: pb::Message, metas: &mut Metas) -> Result<Message, Malformed> {
-    let pb::Message { epoch, offset, wall_ms, payload, meta } = raw;
-    let content = Content { payload, meta: metas.read(meta)? };
-    Ok(Message { position: Position::new(epoch, offset), wall_ms, content })
+    let pb::Message {
+        epoch,
+        offset,
+        wall_ms,
+        payload,
+        meta,
+    } = raw;
+    let content = Content {
+        payload,
+        meta: metas.read(meta)?,
+    };
+    Ok(Message {
+        position: Position::new(epoch, offset),
+        wall_ms,
+        content,
+    })
 }
 
 pub(crate) fn messages_to_pb(messages: &[Arc<Message>]) -> Vec<pb::Message> {
-    messages.iter().map(|message| message_to_pb(message)).collect()
+    messages
+        .iter()
+        .map(|message| message_to_pb(message))
+        .collect()
 }
 
 /// Messages of one field, in order.
 pub(crate) fn messages(raw: Vec<pb::Message>) -> Result<Vec<Arc<Message>>, Malformed> {
     let mut metas = Metas::default();
-    raw.into_iter().map(|raw| message(raw, &mut metas).map(Arc::new)).collect()
+    raw.into_iter()
+        .map(|raw| message(raw, &mut metas).map(Arc::new))
+        .collect()
 }
 
 pub(crate) fn draft_to_pb(draft: &Draft) -> pb::Draft {
-    let Draft { topic, content: Content { payload, meta }, key, key_age_ms, ack, expect } = draft;
+    let Draft {
+        topic,
+        content: Content { payload, meta },
+        key,
+        key_age_ms,
+        ack,
+        expect,
+    } = draft;
     pb::Draft {
         topic: topic.as_str().to_owned(),
         payload: payload.clone(),
         meta: Some((&**meta).into()),
-        key: key.as_ref().map(|key| key.as_bytes().clone()).unwrap_or_default(),
+        key: key
+            .as_ref()
+            .map(|key| key.as_bytes().clone())
+            .unwrap_or_default(),
         key_age_ms: *key_age_ms,
         unacked: match ack {
             Ack::Committed => false,
@@ -112,11 +168,22 @@ pub(crate) fn draft_to_pb(draft: &Draft) -> pb::Draft {
 }
 
 pub(crate) fn draft(raw: pb::Draft, metas: &mut Metas) -> Result<Draft, Malformed> {
-    let pb::Draft { topic: name, payload, meta, key, key_age_ms, unacked, expect } = raw;
+    let pb::Draft {
+        topic: name,
+        payload,
+        meta,
+        key,
+        key_age_ms,
+        unacked,
+        expect,
+    } = raw;
     let read_key = |raw: Bytes| Key::new(raw).map_err(|bad| Malformed::new("key", bad.to_string()));
     Ok(Draft {
         topic: topic(&name, "topic")?,
-        content: Content { payload, meta: metas.read(meta)? },
+        content: Content {
+            payload,
+            meta: metas.read(meta)?,
+        },
         key: (!key.is_empty()).then(|| read_key(key)).transpose()?,
         key_age_ms,
         ack: match unacked {
@@ -236,12 +303,24 @@ impl TryFrom<pb::RuleTable> for RuleTable {
     type Error = Malformed;
 
     fn try_from(raw: pb::RuleTable) -> Result<Self, Malformed> {
-        let pb::RuleTable { version, explicit, max_topics, rules } = raw;
+        let pb::RuleTable {
+            version,
+            explicit,
+            max_topics,
+            rules,
+        } = raw;
         let mut table = Self::default();
         table.version = version;
         table.create = create(explicit);
         table.max_topics = max_topics;
-        for (at, pb::Rule { pattern: which, rules }) in rules.into_iter().enumerate() {
+        for (
+            at,
+            pb::Rule {
+                pattern: which,
+                rules,
+            },
+        ) in rules.into_iter().enumerate()
+        {
             let rules: RuleLayer = rules.unwrap_or_default().try_into()?;
             if !table.put(pattern(&which, "pattern")?, rules) {
                 return Err(Malformed::new("rules", format!("row {at} is one too many")));

@@ -18,7 +18,13 @@ impl TryFrom<pb::PageRequest> for HistoryRequest {
     type Error = Malformed;
 
     fn try_from(request: pb::PageRequest) -> Result<Self, Malformed> {
-        let pb::PageRequest { topic: name, after, limit, min_position, wait_ms } = request;
+        let pb::PageRequest {
+            topic: name,
+            after,
+            limit,
+            min_position,
+            wait_ms,
+        } = request;
         if wait_ms > MAX_WAIT_MS {
             return Err(Malformed::new("wait_ms", "must be at most 50000"));
         }
@@ -43,8 +49,20 @@ pub(crate) fn limit_of(raw: u32, field: &'static str) -> Result<u32, Malformed> 
 
 /// A page of `topic`.
 pub(crate) fn page_to_pb(topic: &TopicName, page: &HistoryPage) -> pb::PageResponse {
-    let HistoryPage { page: Page { gap, messages, head, start }, next, more } = page;
-    let gap = gap.as_ref().map(|gap| pb::item::Item::Gap(gap_to_pb(topic, gap)));
+    let HistoryPage {
+        page:
+            Page {
+                gap,
+                messages,
+                head,
+                start,
+            },
+        next,
+        more,
+    } = page;
+    let gap = gap
+        .as_ref()
+        .map(|gap| pb::item::Item::Gap(gap_to_pb(topic, gap)));
     let messages = messages
         .iter()
         .map(|message| pb::item::Item::Message(message_to_pb(topic, message)));

@@ -16,7 +16,14 @@ use super::{Malformed, required, topic};
 use crate::pb::peer as pb;
 
 pub(crate) fn request_to_pb(request: &PublishRequest) -> pb::Draft {
-    let PublishRequest { seq, stream, run, shard, draft, timeout_ms } = request;
+    let PublishRequest {
+        seq,
+        stream,
+        run,
+        shard,
+        draft,
+        timeout_ms,
+    } = request;
     pb::Draft {
         seq: *seq,
         stream: *stream,
@@ -28,7 +35,14 @@ pub(crate) fn request_to_pb(request: &PublishRequest) -> pb::Draft {
 }
 
 pub(crate) fn request(raw: pb::Draft, metas: &mut Metas) -> Result<PublishRequest, Malformed> {
-    let pb::Draft { seq, stream, run, shard, timeout_ms, draft } = raw;
+    let pb::Draft {
+        seq,
+        stream,
+        run,
+        shard,
+        timeout_ms,
+        draft,
+    } = raw;
     Ok(PublishRequest {
         seq,
         stream,
@@ -46,7 +60,10 @@ impl From<PublishAnswer> for pb::Verdict {
             Verdict::Refused(refusal) => pb::verdict::Verdict::Refused(refusal.into()),
             Verdict::Reroute(redirect) => pb::verdict::Verdict::Reroute(redirect.into()),
         };
-        Self { seq, verdict: Some(verdict) }
+        Self {
+            seq,
+            verdict: Some(verdict),
+        }
     }
 }
 
@@ -64,14 +81,25 @@ impl TryFrom<pb::Verdict> for PublishAnswer {
 }
 
 impl From<Redirect> for pb::Redirect {
-    fn from(Redirect { leader, term: Term(term) }: Redirect) -> Self {
-        Self { leader: leader.map(|NodeId(node)| node), term }
+    fn from(
+        Redirect {
+            leader,
+            term: Term(term),
+        }: Redirect,
+    ) -> Self {
+        Self {
+            leader: leader.map(|NodeId(node)| node),
+            term,
+        }
     }
 }
 
 impl From<pb::Redirect> for Redirect {
     fn from(pb::Redirect { leader, term }: pb::Redirect) -> Self {
-        Self { leader: leader.map(NodeId), term: Term(term) }
+        Self {
+            leader: leader.map(NodeId),
+            term: Term(term),
+        }
     }
 }
 
@@ -92,7 +120,14 @@ pub(crate) fn class(raw: i32) -> Result<Class, Malformed> {
 
 impl From<Receipt> for pb::Receipt {
     fn from(receipt: Receipt) -> Self {
-        let Receipt { topic, position, class, reached, duplicate, dedup_remaining_ms } = receipt;
+        let Receipt {
+            topic,
+            position,
+            class,
+            reached,
+            duplicate,
+            dedup_remaining_ms,
+        } = receipt;
         let reached = match reached {
             Reached::None => pb::Reached::None,
             Reached::Ephemeral => pb::Reached::Ephemeral,
@@ -140,7 +175,15 @@ impl TryFrom<pb::Receipt> for Receipt {
 
 impl From<Refusal> for pb::Refusal {
     fn from(refusal: Refusal) -> Self {
-        let Refusal { code, outcome, detail, field, topic, head, retry_after_ms } = refusal;
+        let Refusal {
+            code,
+            outcome,
+            detail,
+            field,
+            topic,
+            head,
+            retry_after_ms,
+        } = refusal;
         Self {
             code: code.as_str().to_owned(),
             outcome: outcome.as_str().to_owned(),
@@ -159,8 +202,15 @@ impl TryFrom<pb::Refusal> for Refusal {
     /// A code that this version does not know is told as `internal`, with its outcome: the other
     /// node is newer, and the client must not take its refusal for more than it is.
     fn try_from(refusal: pb::Refusal) -> Result<Self, Malformed> {
-        let pb::Refusal { code, outcome, detail, field, topic: name, head, retry_after_ms } =
-            refusal;
+        let pb::Refusal {
+            code,
+            outcome,
+            detail,
+            field,
+            topic: name,
+            head,
+            retry_after_ms,
+        } = refusal;
         let outcome = match outcome.as_str() {
             "none" => Outcome::None,
             "not_placed" => Outcome::NotPlaced,
@@ -182,19 +232,24 @@ impl TryFrom<pb::Refusal> for Refusal {
 impl From<EdgeSays> for pb::EdgeWord {
     fn from(says: EdgeSays) -> Self {
         use pb::edge_word::{Attaches, Detaches, Word};
-        let attach = |Attach { id: AttachId(id), shard, topic, after }: Attach| pb::Attach {
+        let attach = |Attach {
+                          id: AttachId(id),
+                          shard,
+                          topic,
+                          after,
+                      }: Attach| pb::Attach {
             id,
             shard: shard.0,
             topic: topic.as_str().to_owned(),
             after: after.map(Into::into),
         };
         let word = match says {
-            EdgeSays::Attach(rows) => {
-                Word::Attach(Attaches { attach: rows.into_iter().map(attach).collect() })
-            }
-            EdgeSays::Detach(ids) => {
-                Word::Detach(Detaches { ids: ids.into_iter().map(|AttachId(id)| id).collect() })
-            }
+            EdgeSays::Attach(rows) => Word::Attach(Attaches {
+                attach: rows.into_iter().map(attach).collect(),
+            }),
+            EdgeSays::Detach(ids) => Word::Detach(Detaches {
+                ids: ids.into_iter().map(|AttachId(id)| id).collect(),
+            }),
             EdgeSays::Credit(bytes) => Word::Credit(bytes),
         };
         Self { word: Some(word) }
@@ -206,7 +261,12 @@ impl TryFrom<pb::EdgeWord> for EdgeSays {
 
     fn try_from(pb::EdgeWord { word }: pb::EdgeWord) -> Result<Self, Malformed> {
         use pb::edge_word::{Attaches, Detaches, Word};
-        let attach = |pb::Attach { id, shard, topic: name, after }: pb::Attach| {
+        let attach = |pb::Attach {
+                          id,
+                          shard,
+                          topic: name,
+                          after,
+                      }: pb::Attach| {
             Ok(Attach {
                 id: AttachId(id),
                 shard: ShardId(shard),
@@ -215,9 +275,11 @@ impl TryFrom<pb::EdgeWord> for EdgeSays {
             })
         };
         match required(word, "word")? {
-            Word::Attach(Attaches { attach: rows }) => {
-                rows.into_iter().map(attach).collect::<Result<_, _>>().map(Self::Attach)
-            }
+            Word::Attach(Attaches { attach: rows }) => rows
+                .into_iter()
+                .map(attach)
+                .collect::<Result<_, _>>()
+                .map(Self::Attach),
             Word::Detach(Detaches { ids }) => {
                 Ok(Self::Detach(ids.into_iter().map(AttachId).collect()))
             }
@@ -255,7 +317,14 @@ pub(crate) fn position(
 }
 
 impl From<Policy> for pb::Policy {
-    fn from(Policy { class, slow, slow_lag, html }: Policy) -> Self {
+    fn from(
+        Policy {
+            class,
+            slow,
+            slow_lag,
+            html,
+        }: Policy,
+    ) -> Self {
         Self {
             class: class_to_pb(class).into(),
             conflate: match slow {
@@ -275,7 +344,12 @@ impl TryFrom<pb::Policy> for Policy {
     type Error = Malformed;
 
     fn try_from(raw: pb::Policy) -> Result<Self, Malformed> {
-        let pb::Policy { class: of, conflate, slow_lag, html_verbatim } = raw;
+        let pb::Policy {
+            class: of,
+            conflate,
+            slow_lag,
+            html_verbatim,
+        } = raw;
         Ok(Self {
             class: class(of)?,
             slow: match conflate {
@@ -296,13 +370,16 @@ impl From<LeaderSays> for pb::LeaderWord {
         use pb::leader_word::{AttachRun, Word};
         let word = match says {
             LeaderSays::Attached(attached) => Word::Attached(attached.into()),
-            LeaderSays::Run(AttachId(id), run) => {
-                Word::Run(AttachRun { id, run: Some((&run).into()) })
-            }
+            LeaderSays::Run(AttachId(id), run) => Word::Run(AttachRun {
+                id,
+                run: Some((&run).into()),
+            }),
             LeaderSays::Ended(AttachId(id), why) => Word::Ended(ended_to_pb(id, &why)),
-            LeaderSays::Digest { shard: ShardId(shard), count, sum } => {
-                Word::Digest(pb::Digest { shard, count, sum })
-            }
+            LeaderSays::Digest {
+                shard: ShardId(shard),
+                count,
+                sum,
+            } => Word::Digest(pb::Digest { shard, count, sum }),
         };
         Self { word: Some(word) }
     }
@@ -319,16 +396,26 @@ impl TryFrom<pb::LeaderWord> for LeaderSays {
                 Ok(Self::Run(AttachId(id), required(run, "run")?.try_into()?))
             }
             Word::Ended(raw) => ended(raw),
-            Word::Digest(pb::Digest { shard, count, sum }) => {
-                Ok(Self::Digest { shard: ShardId(shard), count, sum })
-            }
+            Word::Digest(pb::Digest { shard, count, sum }) => Ok(Self::Digest {
+                shard: ShardId(shard),
+                count,
+                sum,
+            }),
         }
     }
 }
 
 impl From<Attached> for pb::Attached {
     fn from(attached: Attached) -> Self {
-        let Attached { id, term, head, start, exists, policy, live } = attached;
+        let Attached {
+            id,
+            term,
+            head,
+            start,
+            exists,
+            policy,
+            live,
+        } = attached;
         Self {
             id: id.0,
             term: term.0,
@@ -348,7 +435,15 @@ impl TryFrom<pb::Attached> for Attached {
     type Error = Malformed;
 
     fn try_from(attached: pb::Attached) -> Result<Self, Malformed> {
-        let pb::Attached { id, term, head, start, exists, policy, live } = attached;
+        let pb::Attached {
+            id,
+            term,
+            head,
+            start,
+            exists,
+            policy,
+            live,
+        } = attached;
         Ok(Self {
             id: AttachId(id),
             term: Term(term),
@@ -373,10 +468,20 @@ fn ended_to_pb(id: u64, why: &Ended) -> pb::Ended {
         Ended::TopicNotFound => (Reason::TopicNotFound, None),
         Ended::Overloaded => (Reason::Overloaded, None),
     };
-    pb::Ended { id, reason: reason.into(), redirect }
+    pb::Ended {
+        id,
+        reason: reason.into(),
+        redirect,
+    }
 }
 
-fn ended(pb::Ended { id, reason, redirect }: pb::Ended) -> Result<LeaderSays, Malformed> {
+fn ended(
+    pb::Ended {
+        id,
+        reason,
+        redirect,
+    }: pb::Ended,
+) -> Result<LeaderSays, Malformed> {
     use pb::ended::Reason;
     let why = match Reason::try_from(reason) {
         Ok(Reason::NotLeader) => Ended::NotLeader(redirect.unwrap_or_default().into()),

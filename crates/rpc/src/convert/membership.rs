@@ -14,7 +14,14 @@ use crate::members::{
 use crate::pb::peer as pb;
 
 impl From<Envelope> for pb::Envelope {
-    fn from(Envelope { cluster, to, from, generation }: Envelope) -> Self {
+    fn from(
+        Envelope {
+            cluster,
+            to,
+            from,
+            generation,
+        }: Envelope,
+    ) -> Self {
         Self {
             cluster: id_bytes(cluster.0),
             to: to.0,
@@ -28,7 +35,12 @@ impl TryFrom<pb::Envelope> for Envelope {
     type Error = Malformed;
 
     fn try_from(envelope: pb::Envelope) -> Result<Self, Malformed> {
-        let pb::Envelope { cluster, to, from, generation } = envelope;
+        let pb::Envelope {
+            cluster,
+            to,
+            from,
+            generation,
+        } = envelope;
         Ok(Self {
             cluster: ClusterId(id128(&cluster, "envelope.cluster")?),
             to: NodeId(to),
@@ -46,7 +58,9 @@ impl From<CallError> for pb::CallError {
                 cluster: cluster.map(|ClusterId(id)| id_bytes(id)),
                 node: node.map(|NodeId(id)| id),
             }),
-            CallError::OldGeneration { known: Generation(known) } => Error::OldGeneration(known),
+            CallError::OldGeneration {
+                known: Generation(known),
+            } => Error::OldGeneration(known),
             CallError::Unreachable(why) => Error::Unreachable(why),
             CallError::NoAnswer => Error::NoAnswer(Empty {}),
         };
@@ -66,7 +80,9 @@ impl TryFrom<pb::CallError> for CallError {
                     .transpose()?,
                 node: node.map(NodeId),
             },
-            Error::OldGeneration(known) => Self::OldGeneration { known: Generation(known) },
+            Error::OldGeneration(known) => Self::OldGeneration {
+                known: Generation(known),
+            },
             Error::Unreachable(why) => Self::Unreachable(why),
             Error::NoAnswer(Empty {}) => Self::NoAnswer,
         })
@@ -74,10 +90,23 @@ impl TryFrom<pb::CallError> for CallError {
 }
 
 impl From<Card> for pb::Card {
-    fn from(Card { name, addresses, level, stage, you }: Card) -> Self {
+    fn from(
+        Card {
+            name,
+            addresses,
+            level,
+            stage,
+            you,
+        }: Card,
+    ) -> Self {
         let member = match stage {
             Stage::Empty => None,
-            Stage::Member { cluster, node, generation, view } => Some(pb::card::Member {
+            Stage::Member {
+                cluster,
+                node,
+                generation,
+                view,
+            } => Some(pb::card::Member {
                 cluster: id_bytes(cluster.0),
                 node: node.0,
                 generation: generation.0,
@@ -85,7 +114,14 @@ impl From<Card> for pb::Card {
             }),
         };
         let known = |known: Known| {
-            let Known { node, generation, disk, store, state, alive } = known;
+            let Known {
+                node,
+                generation,
+                disk,
+                store,
+                state,
+                alive,
+            } = known;
             pb::card::Known {
                 node: node.0,
                 generation: generation.0,
@@ -109,10 +145,21 @@ impl TryFrom<pb::Card> for Card {
     type Error = Malformed;
 
     fn try_from(card: pb::Card) -> Result<Self, Malformed> {
-        let pb::Card { name, addresses, level, member, you } = card;
+        let pb::Card {
+            name,
+            addresses,
+            level,
+            member,
+            you,
+        } = card;
         let stage = match member {
             None => Stage::Empty,
-            Some(pb::card::Member { cluster, node, generation, view }) => Stage::Member {
+            Some(pb::card::Member {
+                cluster,
+                node,
+                generation,
+                view,
+            }) => Stage::Member {
                 cluster: ClusterId(id128(&cluster, "member.cluster")?),
                 node: NodeId(node),
                 generation: Generation(generation),
@@ -120,7 +167,14 @@ impl TryFrom<pb::Card> for Card {
             },
         };
         let known = |known: pb::card::Known| {
-            let pb::card::Known { node, generation, disk, store: raw, state: of, alive } = known;
+            let pb::card::Known {
+                node,
+                generation,
+                disk,
+                store: raw,
+                state: of,
+                alive,
+            } = known;
             Ok(Known {
                 node: NodeId(node),
                 generation: Generation(generation),
@@ -141,7 +195,14 @@ impl TryFrom<pb::Card> for Card {
 }
 
 impl From<&Adopt> for pb::AdoptRequest {
-    fn from(Adopt { cluster, node, disk, view }: &Adopt) -> Self {
+    fn from(
+        Adopt {
+            cluster,
+            node,
+            disk,
+            view,
+        }: &Adopt,
+    ) -> Self {
         Self {
             cluster: id_bytes(cluster.0),
             node: node.0,
@@ -155,7 +216,12 @@ impl TryFrom<pb::AdoptRequest> for Adopt {
     type Error = Malformed;
 
     fn try_from(request: pb::AdoptRequest) -> Result<Self, Malformed> {
-        let pb::AdoptRequest { cluster, node, disk, view } = request;
+        let pb::AdoptRequest {
+            cluster,
+            node,
+            disk,
+            view,
+        } = request;
         Ok(Self {
             cluster: ClusterId(id128(&cluster, "cluster")?),
             node: NodeId(node),
@@ -178,7 +244,9 @@ impl From<Result<(), AdoptError>> for pb::AdoptAnswer {
             Err(AdoptError::Disk(why)) => Answer::Disk(why),
             Err(AdoptError::Call(error)) => Answer::Call(error.into()),
         };
-        Self { result: Some(result) }
+        Self {
+            result: Some(result),
+        }
     }
 }
 
@@ -212,10 +280,12 @@ pub(crate) fn propose_to_pb(
 }
 
 /// A proposal to the metadata group.
-pub(crate) fn propose(
-    raw: pb::ProposeRequest,
-) -> Result<(Envelope, Command, Duration), Malformed> {
-    let pb::ProposeRequest { envelope, command, within_ms } = raw;
+pub(crate) fn propose(raw: pb::ProposeRequest) -> Result<(Envelope, Command, Duration), Malformed> {
+    let pb::ProposeRequest {
+        envelope,
+        command,
+        within_ms,
+    } = raw;
     Ok((
         required(envelope, "envelope")?.try_into()?,
         required(command, "command")?.try_into()?,
@@ -228,41 +298,49 @@ impl From<Result<Outcome, ProposeError>> for pb::ProposeAnswer {
         use pb::propose_answer::{Added, Done, Empty, NotLeader, Result as Answer};
         let result = match result {
             Ok(Outcome::Done { version }) => Answer::Done(Done { version }),
-            Ok(Outcome::Added { version, node, replica }) => Answer::Added(Added {
+            Ok(Outcome::Added {
+                version,
+                node,
+                replica,
+            }) => Answer::Added(Added {
                 version,
                 node: node.0,
                 replica: replica.0,
             }),
             Ok(Outcome::Refused(refusal)) => Answer::Refused(view_refusal::to_pb(&refusal)),
-            Err(ProposeError::NotLeader { leader }) => {
-                Answer::NotLeader(NotLeader { leader: leader.map(|NodeId(id)| id) })
-            }
+            Err(ProposeError::NotLeader { leader }) => Answer::NotLeader(NotLeader {
+                leader: leader.map(|NodeId(id)| id),
+            }),
             Err(ProposeError::NoQuorum) => Answer::NoQuorum(Empty {}),
             Err(ProposeError::NotForMe) => Answer::NotForMe(Empty {}),
             Err(ProposeError::Unreachable(why)) => Answer::Unreachable(why),
             Err(ProposeError::Unknown) => Answer::Unknown(Empty {}),
         };
-        Self { result: Some(result) }
+        Self {
+            result: Some(result),
+        }
     }
 }
 
 /// The answer to a proposal.
-pub(crate) fn proposed(
-    raw: pb::ProposeAnswer,
-) -> Result<Result<Outcome, ProposeError>, Malformed> {
+pub(crate) fn proposed(raw: pb::ProposeAnswer) -> Result<Result<Outcome, ProposeError>, Malformed> {
     use pb::propose_answer::{Added, Done, Empty, NotLeader, Result as Answer};
     let pb::ProposeAnswer { result } = raw;
     Ok(match required(result, "result")? {
         Answer::Done(Done { version }) => Ok(Outcome::Done { version }),
-        Answer::Added(Added { version, node, replica }) => Ok(Outcome::Added {
+        Answer::Added(Added {
+            version,
+            node,
+            replica,
+        }) => Ok(Outcome::Added {
             version,
             node: NodeId(node),
             replica: ReplicaId(replica),
         }),
         Answer::Refused(refusal) => Ok(Outcome::Refused(view_refusal::of_pb(refusal)?)),
-        Answer::NotLeader(NotLeader { leader }) => {
-            Err(ProposeError::NotLeader { leader: leader.map(NodeId) })
-        }
+        Answer::NotLeader(NotLeader { leader }) => Err(ProposeError::NotLeader {
+            leader: leader.map(NodeId),
+        }),
         Answer::NoQuorum(Empty {}) => Err(ProposeError::NoQuorum),
         Answer::NotForMe(Empty {}) => Err(ProposeError::NotForMe),
         Answer::Unreachable(why) => Err(ProposeError::Unreachable(why)),
@@ -271,10 +349,24 @@ pub(crate) fn proposed(
 }
 
 impl From<Beat> for pb::Beat {
-    fn from(Beat { generation, view, leader, replicas }: Beat) -> Self {
+    fn from(
+        Beat {
+            generation,
+            view,
+            leader,
+            replicas,
+        }: Beat,
+    ) -> Self {
         use pb::replica_status::Behind;
         let status = |status: ReplicaStatus| {
-            let ReplicaStatus { shard, replica, term, leads, applied, behind } = status;
+            let ReplicaStatus {
+                shard,
+                replica,
+                term,
+                leads,
+                applied,
+                behind,
+            } = status;
             let behind = behind
                 .into_iter()
                 .map(|(ReplicaId(replica), entries)| Behind { replica, entries });
@@ -299,13 +391,27 @@ impl From<Beat> for pb::Beat {
 impl TryFrom<pb::Beat> for Beat {
     type Error = Malformed;
 
-    fn try_from(pb::Beat { generation, view, leader, replicas }: pb::Beat) -> Result<Self, Malformed> {
+    fn try_from(
+        pb::Beat {
+            generation,
+            view,
+            leader,
+            replicas,
+        }: pb::Beat,
+    ) -> Result<Self, Malformed> {
         use pb::replica_status::Behind;
         if replicas.len() > Self::MAX_REPLICAS {
             return Err(Malformed::new("replicas", "too many"));
         }
         let status = |status: pb::ReplicaStatus| {
-            let pb::ReplicaStatus { shard, replica, term, leads, applied, behind } = status;
+            let pb::ReplicaStatus {
+                shard,
+                replica,
+                term,
+                leads,
+                applied,
+                behind,
+            } = status;
             let behind = behind
                 .into_iter()
                 .map(|Behind { replica, entries }| (ReplicaId(replica), entries));

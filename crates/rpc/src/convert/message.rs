@@ -15,7 +15,12 @@ use super::{Malformed, required, topic};
 use crate::pb::v1 as pb;
 
 impl From<Position> for pb::Position {
-    fn from(Position { epoch: Epoch(epoch), offset: Offset(offset) }: Position) -> Self {
+    fn from(
+        Position {
+            epoch: Epoch(epoch),
+            offset: Offset(offset),
+        }: Position,
+    ) -> Self {
         Self { epoch, offset }
     }
 }
@@ -84,14 +89,30 @@ pub(crate) fn draft(raw: pb::Draft, payload_limit: u64) -> Result<Draft, Malform
         return Err(Malformed::new("key_age_ms", "only with a key"));
     }
     let expect = match expect.map(Position::from) {
-        Some(Position { epoch: Epoch(0), offset }) if offset > Offset(0) => {
-            return Err(Malformed::new("expect", "epochs begin at 1; 0-0 is no message yet"));
+        Some(Position {
+            epoch: Epoch(0),
+            offset,
+        }) if offset > Offset(0) => {
+            return Err(Malformed::new(
+                "expect",
+                "epochs begin at 1; 0-0 is no message yet",
+            ));
         }
         expect => expect,
     };
     let meta = meta(&content_type, &event, tags)?;
-    let content = Content { payload, meta: Arc::new(meta) };
-    Ok(Draft { topic: name, content, key, key_age_ms, ack, expect })
+    let content = Content {
+        payload,
+        meta: Arc::new(meta),
+    };
+    Ok(Draft {
+        topic: name,
+        content,
+        key,
+        key_age_ms,
+        ack,
+        expect,
+    })
 }
 
 fn meta(
@@ -109,18 +130,39 @@ fn meta(
     };
     let event = match event {
         "" => None,
-        named => Some(named.parse().map_err(|bad: fanfare_core::message::BadField| {
-            Malformed::new("event", bad.to_string())
-        })?),
+        named => Some(
+            named
+                .parse()
+                .map_err(|bad: fanfare_core::message::BadField| {
+                    Malformed::new("event", bad.to_string())
+                })?,
+        ),
     };
     let tags = Tags::new(tags).map_err(|bad| Malformed::new("tags", bad.to_string()))?;
-    Ok(Meta { content_type, event, tags })
+    Ok(Meta {
+        content_type,
+        event,
+        tags,
+    })
 }
 
 impl From<Draft> for pb::Draft {
-    fn from(Draft { topic, content, key, key_age_ms, ack, expect }: Draft) -> Self {
+    fn from(
+        Draft {
+            topic,
+            content,
+            key,
+            key_age_ms,
+            ack,
+            expect,
+        }: Draft,
+    ) -> Self {
         let Content { payload, meta } = content;
-        let Meta { content_type, event, tags } = &*meta;
+        let Meta {
+            content_type,
+            event,
+            tags,
+        } = &*meta;
         let ack = match ack {
             Ack::Committed => pb::Ack::Committed,
             Ack::None => pb::Ack::None,
@@ -140,12 +182,21 @@ impl From<Draft> for pb::Draft {
 }
 
 fn tag_map(tags: &Tags) -> BTreeMap<String, String> {
-    tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    tags.iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 impl From<Receipt> for pb::Receipt {
     fn from(receipt: Receipt) -> Self {
-        let Receipt { topic, position, class, reached, duplicate, dedup_remaining_ms } = receipt;
+        let Receipt {
+            topic,
+            position,
+            class,
+            reached,
+            duplicate,
+            dedup_remaining_ms,
+        } = receipt;
         let reached = match reached {
             Reached::None => pb::Reached::None,
             Reached::Ephemeral => pb::Reached::Ephemeral,
@@ -166,7 +217,14 @@ impl TryFrom<pb::Receipt> for Receipt {
     type Error = Malformed;
 
     fn try_from(receipt: pb::Receipt) -> Result<Self, Malformed> {
-        let pb::Receipt { topic: name, position, class: of, reached, duplicate, dedup } = receipt;
+        let pb::Receipt {
+            topic: name,
+            position,
+            class: of,
+            reached,
+            duplicate,
+            dedup,
+        } = receipt;
         let reached = match pb::Reached::try_from(reached) {
             Ok(pb::Reached::None) => Reached::None,
             Ok(pb::Reached::Ephemeral) => Reached::Ephemeral,
@@ -186,8 +244,16 @@ impl TryFrom<pb::Receipt> for Receipt {
 
 /// A message of `topic`.
 pub(crate) fn message_to_pb(topic: &TopicName, message: &Message) -> pb::Message {
-    let Message { position, wall_ms, content: Content { payload, meta } } = message;
-    let Meta { content_type, event, tags } = &**meta;
+    let Message {
+        position,
+        wall_ms,
+        content: Content { payload, meta },
+    } = message;
+    let Meta {
+        content_type,
+        event,
+        tags,
+    } = &**meta;
     pb::Message {
         topic: topic.as_str().to_owned(),
         position: Some((*position).into()),
@@ -204,20 +270,45 @@ pub(crate) fn message_to_pb(topic: &TopicName, message: &Message) -> pb::Message
 
 /// The topic and the message.
 pub(crate) fn message_of_pb(raw: pb::Message) -> Result<(TopicName, Message), Malformed> {
-    let pb::Message { topic: name, position, time, event, tags, content_type, payload } = raw;
+    let pb::Message {
+        topic: name,
+        position,
+        time,
+        event,
+        tags,
+        content_type,
+        payload,
+    } = raw;
     let position = real(required(position, "position")?, "position")?;
     let prost_types::Timestamp { seconds, nanos } = time.unwrap_or_default();
     let bad_time = |_| Malformed::new("time", "out of range");
     let seconds = u64::try_from(seconds).map_err(bad_time)?;
     let nanos = u64::try_from(nanos).map_err(bad_time)?;
-    let content = Content { payload, meta: Arc::new(meta(&content_type, &event, tags)?) };
-    let wall_ms = seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000);
-    Ok((topic(&name, "topic")?, Message { position, wall_ms, content }))
+    let content = Content {
+        payload,
+        meta: Arc::new(meta(&content_type, &event, tags)?),
+    };
+    let wall_ms = seconds
+        .saturating_mul(1000)
+        .saturating_add(nanos / 1_000_000);
+    Ok((
+        topic(&name, "topic")?,
+        Message {
+            position,
+            wall_ms,
+            content,
+        },
+    ))
 }
 
 /// A gap of `topic`.
 pub(crate) fn gap_to_pb(topic: &TopicName, gap: &Gap) -> pb::Gap {
-    let Gap { reason, from, to, missed } = *gap;
+    let Gap {
+        reason,
+        from,
+        to,
+        missed,
+    } = *gap;
     let by = match reason {
         GapReason::Trimmed(TrimmedBy::Age) => pb::TrimmedBy::Age,
         GapReason::Trimmed(TrimmedBy::Count) => pb::TrimmedBy::Count,
@@ -247,7 +338,14 @@ pub(crate) fn gap_to_pb(topic: &TopicName, gap: &Gap) -> pb::Gap {
 
 /// The topic and the gap.
 pub(crate) fn gap_of_pb(raw: pb::Gap) -> Result<(TopicName, Gap), Malformed> {
-    let pb::Gap { topic: name, reason, by, from, to, missed } = raw;
+    let pb::Gap {
+        topic: name,
+        reason,
+        by,
+        from,
+        to,
+        missed,
+    } = raw;
     let trimmed = || match pb::TrimmedBy::try_from(by) {
         Ok(pb::TrimmedBy::Age) => Ok(TrimmedBy::Age),
         Ok(pb::TrimmedBy::Count) => Ok(TrimmedBy::Count),
@@ -265,5 +363,13 @@ pub(crate) fn gap_of_pb(raw: pb::Gap) -> Result<(TopicName, Gap), Malformed> {
     };
     let from = required(from, "from")?.into();
     let to = required(to, "to")?.into();
-    Ok((topic(&name, "topic")?, Gap { reason, from, to, missed }))
+    Ok((
+        topic(&name, "topic")?,
+        Gap {
+            reason,
+            from,
+            to,
+            missed,
+        },
+    ))
 }

@@ -12,6 +12,8 @@ pub(crate) mod read;
 pub(crate) mod refusal;
 pub(crate) mod session;
 pub mod stored;
+#[cfg(test)]
+mod strategies;
 pub(crate) mod topics;
 mod view_refusal;
 
@@ -39,7 +41,11 @@ impl Malformed {
         field: impl Into<Cow<'static, str>>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { field: field.into(), detail: detail.into(), code: Code::InvalidArgument }
+        Self {
+            field: field.into(),
+            detail: detail.into(),
+            code: Code::InvalidArgument,
+        }
     }
 
     pub(crate) fn missing(field: &'static str) -> Self {
@@ -57,33 +63,45 @@ impl Malformed {
 
     /// The same, of the message that has this one as its field `outer`.
     pub(crate) fn within(self, outer: &str) -> Self {
-        Self { field: format!("{outer}.{}", self.field).into(), ..self }
+        Self {
+            field: format!("{outer}.{}", self.field).into(),
+            ..self
+        }
     }
 
     /// The same, of the message that has this one as element `at` of its field `outer`.
     pub(crate) fn at(self, outer: &str, at: usize) -> Self {
-        Self { field: format!("{outer}[{at}].{}", self.field).into(), ..self }
+        Self {
+            field: format!("{outer}[{at}].{}", self.field).into(),
+            ..self
+        }
     }
 }
 
 impl From<Malformed> for Refusal {
-    fn from(Malformed { field, detail, code }: Malformed) -> Self {
+    fn from(
+        Malformed {
+            field,
+            detail,
+            code,
+        }: Malformed,
+    ) -> Self {
         Self::new(code, detail).field(field)
     }
 }
 
 /// A topic's name, refused as `invalid_topic`.
 pub(crate) fn topic(raw: &str, field: &'static str) -> Result<TopicName, Malformed> {
-    raw.parse().map_err(|bad: fanfare_core::name::BadTopicName| {
-        Malformed::new(field, bad.to_string()).code(Code::InvalidTopic)
-    })
+    raw.parse()
+        .map_err(|bad: fanfare_core::name::BadTopicName| {
+            Malformed::new(field, bad.to_string()).code(Code::InvalidTopic)
+        })
 }
 
 /// A topic pattern, refused as `invalid_argument`.
 pub(crate) fn pattern(raw: &str, field: &'static str) -> Result<TopicPattern, Malformed> {
-    raw.parse().map_err(|bad: fanfare_core::name::BadTopicName| {
-        Malformed::new(field, bad.to_string())
-    })
+    raw.parse()
+        .map_err(|bad: fanfare_core::name::BadTopicName| Malformed::new(field, bad.to_string()))
 }
 
 /// A required message.
@@ -93,7 +111,9 @@ pub(crate) fn required<T>(value: Option<T>, field: &'static str) -> Result<T, Ma
 
 /// An identity of 16 bytes, big endian.
 pub(crate) fn id128(raw: &[u8], field: &'static str) -> Result<u128, Malformed> {
-    let bytes = raw.try_into().map_err(|_| Malformed::new(field, "must have 16 bytes"))?;
+    let bytes = raw
+        .try_into()
+        .map_err(|_| Malformed::new(field, "must have 16 bytes"))?;
     Ok(u128::from_be_bytes(bytes))
 }
 

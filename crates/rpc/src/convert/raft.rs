@@ -6,7 +6,14 @@ use super::{Malformed, required};
 use crate::pb::peer as pb;
 use crate::raft::{RaftError, RaftRoute};
 
-pub(crate) fn route_to_pb(RaftRoute { shard, from, to, kind }: &RaftRoute) -> pb::RaftRoute {
+pub(crate) fn route_to_pb(
+    RaftRoute {
+        shard,
+        from,
+        to,
+        kind,
+    }: &RaftRoute,
+) -> pb::RaftRoute {
     pb::RaftRoute {
         shard: *shard,
         from: *from,
@@ -16,7 +23,12 @@ pub(crate) fn route_to_pb(RaftRoute { shard, from, to, kind }: &RaftRoute) -> pb
 }
 
 pub(crate) fn route(raw: pb::RaftRoute) -> Result<RaftRoute, Malformed> {
-    let pb::RaftRoute { shard, from, to, kind } = raw;
+    let pb::RaftRoute {
+        shard,
+        from,
+        to,
+        kind,
+    } = raw;
     Ok(RaftRoute {
         shard,
         from,
@@ -31,7 +43,9 @@ pub(crate) fn answer_to_pb(answer: Result<Bytes, RaftError>) -> pb::RaftAnswer {
         Err(RaftError::NotHere) => pb::raft_answer::Result::NotHere(true),
         Err(error) => pb::raft_answer::Result::Failed(error.to_string()),
     };
-    pb::RaftAnswer { result: Some(result) }
+    pb::RaftAnswer {
+        result: Some(result),
+    }
 }
 
 pub(crate) fn answer_of(pb::RaftAnswer { result }: pb::RaftAnswer) -> Result<Bytes, RaftError> {

@@ -38,7 +38,14 @@ impl TryFrom<pb::Since> for Since {
 }
 
 impl From<StandRequest> for pb::StandRequest {
-    fn from(StandRequest { topic, since, poll, min_position }: StandRequest) -> Self {
+    fn from(
+        StandRequest {
+            topic,
+            since,
+            poll,
+            min_position,
+        }: StandRequest,
+    ) -> Self {
         Self {
             topic: topic.as_str().to_owned(),
             since: Some(since.into()),
@@ -52,7 +59,12 @@ impl TryFrom<pb::StandRequest> for StandRequest {
     type Error = Malformed;
 
     fn try_from(request: pb::StandRequest) -> Result<Self, Malformed> {
-        let pb::StandRequest { topic: name, since, poll, min_position } = request;
+        let pb::StandRequest {
+            topic: name,
+            since,
+            poll,
+            min_position,
+        } = request;
         Ok(Self {
             topic: topic(&name, "topic")?,
             since: required(since, "since")?.try_into()?,
@@ -63,7 +75,14 @@ impl TryFrom<pb::StandRequest> for StandRequest {
 }
 
 impl From<Gap> for pb::Gap {
-    fn from(Gap { reason, from, to, missed }: Gap) -> Self {
+    fn from(
+        Gap {
+            reason,
+            from,
+            to,
+            missed,
+        }: Gap,
+    ) -> Self {
         use pb::gap::Reason;
         let reason = match reason {
             GapReason::DataLoss => Reason::DataLoss,
@@ -75,14 +94,26 @@ impl From<Gap> for pb::Gap {
             GapReason::Trimmed(TrimmedBy::Bytes) => Reason::TrimmedBytes,
             GapReason::Trimmed(TrimmedBy::Budget) => Reason::TrimmedBudget,
         };
-        Self { reason: reason.into(), from: Some(from.into()), to: Some(to.into()), missed }
+        Self {
+            reason: reason.into(),
+            from: Some(from.into()),
+            to: Some(to.into()),
+            missed,
+        }
     }
 }
 
 impl TryFrom<pb::Gap> for Gap {
     type Error = Malformed;
 
-    fn try_from(pb::Gap { reason, from, to, missed }: pb::Gap) -> Result<Self, Malformed> {
+    fn try_from(
+        pb::Gap {
+            reason,
+            from,
+            to,
+            missed,
+        }: pb::Gap,
+    ) -> Result<Self, Malformed> {
         use pb::gap::Reason;
         let reason = match Reason::try_from(reason) {
             Ok(Reason::DataLoss) => GapReason::DataLoss,
@@ -105,7 +136,16 @@ impl TryFrom<pb::Gap> for Gap {
 }
 
 impl From<Standing> for pb::Standing {
-    fn from(Standing { answer, start, head, exists, policy, term }: Standing) -> Self {
+    fn from(
+        Standing {
+            answer,
+            start,
+            head,
+            exists,
+            policy,
+            term,
+        }: Standing,
+    ) -> Self {
         let answer = match answer {
             Answer::Recovered(from) => pb::standing::Answer::Recovered(from.into()),
             Answer::Gap(gap) => pb::standing::Answer::Gap(gap.into()),
@@ -126,7 +166,14 @@ impl TryFrom<pb::Standing> for Standing {
     type Error = Malformed;
 
     fn try_from(standing: pb::Standing) -> Result<Self, Malformed> {
-        let pb::Standing { answer, start, head, exists, policy, term } = standing;
+        let pb::Standing {
+            answer,
+            start,
+            head,
+            exists,
+            policy,
+            term,
+        } = standing;
         Ok(Self {
             answer: match required(answer, "answer")? {
                 pb::standing::Answer::Recovered(from) => Answer::Recovered(from.into()),
@@ -169,7 +216,9 @@ impl From<Result<Standing, NoRead>> for pb::StandResult {
             Ok(standing) => pb::stand_result::Result::Standing(standing.into()),
             Err(none) => pb::stand_result::Result::None(none.into()),
         };
-        Self { result: Some(result) }
+        Self {
+            result: Some(result),
+        }
     }
 }
 
@@ -183,7 +232,16 @@ pub(crate) fn standing(raw: pb::StandResult) -> Result<Result<Standing, NoRead>,
 }
 
 impl From<PageRequest> for pb::PageRequest {
-    fn from(PageRequest { shard, topic, after, limit, bytes, leader }: PageRequest) -> Self {
+    fn from(
+        PageRequest {
+            shard,
+            topic,
+            after,
+            limit,
+            bytes,
+            leader,
+        }: PageRequest,
+    ) -> Self {
         Self {
             shard: shard.0,
             topic: topic.as_str().to_owned(),
@@ -199,7 +257,14 @@ impl TryFrom<pb::PageRequest> for PageRequest {
     type Error = Malformed;
 
     fn try_from(request: pb::PageRequest) -> Result<Self, Malformed> {
-        let pb::PageRequest { shard, topic: name, after, limit, bytes, leader } = request;
+        let pb::PageRequest {
+            shard,
+            topic: name,
+            after,
+            limit,
+            bytes,
+            leader,
+        } = request;
         Ok(Self {
             shard: ShardId(shard),
             topic: topic(&name, "topic")?,
@@ -212,7 +277,14 @@ impl TryFrom<pb::PageRequest> for PageRequest {
 }
 
 impl From<Page> for pb::Page {
-    fn from(Page { gap, messages, head, start }: Page) -> Self {
+    fn from(
+        Page {
+            gap,
+            messages,
+            head,
+            start,
+        }: Page,
+    ) -> Self {
         Self {
             gap: gap.map(Into::into),
             messages: content::messages_to_pb(&messages),
@@ -225,7 +297,14 @@ impl From<Page> for pb::Page {
 impl TryFrom<pb::Page> for Page {
     type Error = Malformed;
 
-    fn try_from(pb::Page { gap, messages, head, start }: pb::Page) -> Result<Self, Malformed> {
+    fn try_from(
+        pb::Page {
+            gap,
+            messages,
+            head,
+            start,
+        }: pb::Page,
+    ) -> Result<Self, Malformed> {
         Ok(Self {
             gap: gap.map(TryInto::try_into).transpose()?,
             messages: content::messages(messages)?,
@@ -241,7 +320,9 @@ impl From<Result<Page, NoRead>> for pb::PageAnswer {
             Ok(page) => pb::page_answer::Result::Page(page.into()),
             Err(none) => pb::page_answer::Result::None(none.into()),
         };
-        Self { result: Some(result) }
+        Self {
+            result: Some(result),
+        }
     }
 }
 
@@ -266,14 +347,23 @@ pub(crate) fn topics_to_pb(ShardId(shard): ShardId, command: TopicCommand) -> pb
             name: name.as_str().to_owned(),
             epoch: epoch.map(|Epoch(epoch)| epoch),
         }),
-        TopicCommand::Get { name } => Command::Get(Get { name: name.as_str().to_owned() }),
-        TopicCommand::List { pattern, after, limit } => Command::List(List {
+        TopicCommand::Get { name } => Command::Get(Get {
+            name: name.as_str().to_owned(),
+        }),
+        TopicCommand::List {
+            pattern,
+            after,
+            limit,
+        } => Command::List(List {
             pattern: pattern.map(|pattern| pattern.as_str().to_owned()),
             after: after.map(|name| name.as_str().to_owned()),
             limit,
         }),
     };
-    pb::TopicsRequest { shard, command: Some(command) }
+    pb::TopicsRequest {
+        shard,
+        command: Some(command),
+    }
 }
 
 /// The shard and the command.
@@ -289,8 +379,14 @@ pub(crate) fn topics(raw: pb::TopicsRequest) -> Result<(ShardId, TopicCommand), 
             name: topic(&name, "delete.name")?,
             epoch: epoch.map(Epoch),
         },
-        Command::Get(Get { name }) => TopicCommand::Get { name: topic(&name, "get.name")? },
-        Command::List(List { pattern: which, after, limit }) => TopicCommand::List {
+        Command::Get(Get { name }) => TopicCommand::Get {
+            name: topic(&name, "get.name")?,
+        },
+        Command::List(List {
+            pattern: which,
+            after,
+            limit,
+        }) => TopicCommand::List {
             pattern: which.map(|raw| pattern(&raw, "list.pattern")).transpose()?,
             after: after.map(|raw| topic(&raw, "list.after")).transpose()?,
             limit,
@@ -300,7 +396,17 @@ pub(crate) fn topics(raw: pb::TopicsRequest) -> Result<(ShardId, TopicCommand), 
 }
 
 impl From<TopicInfo> for pb::TopicInfo {
-    fn from(TopicInfo { name, class, epoch, start, head, bytes, rules }: TopicInfo) -> Self {
+    fn from(
+        TopicInfo {
+            name,
+            class,
+            epoch,
+            start,
+            head,
+            bytes,
+            rules,
+        }: TopicInfo,
+    ) -> Self {
         Self {
             name: name.as_str().to_owned(),
             class: class_to_pb(class).into(),
@@ -317,7 +423,15 @@ impl TryFrom<pb::TopicInfo> for TopicInfo {
     type Error = Malformed;
 
     fn try_from(info: pb::TopicInfo) -> Result<Self, Malformed> {
-        let pb::TopicInfo { name, class: of, epoch, start, head, bytes, rules } = info;
+        let pb::TopicInfo {
+            name,
+            class: of,
+            epoch,
+            start,
+            head,
+            bytes,
+            rules,
+        } = info;
         let rules: RuleLayer = required(rules, "rules")?.try_into()?;
         Ok(Self {
             name: topic(&name, "name")?,
@@ -335,12 +449,14 @@ impl From<Result<Vec<TopicInfo>, NoRead>> for pb::TopicsAnswer {
     fn from(result: Result<Vec<TopicInfo>, NoRead>) -> Self {
         use pb::topics_answer::{Infos, Result as Answer};
         let result = match result {
-            Ok(infos) => {
-                Answer::Infos(Infos { infos: infos.into_iter().map(Into::into).collect() })
-            }
+            Ok(infos) => Answer::Infos(Infos {
+                infos: infos.into_iter().map(Into::into).collect(),
+            }),
             Err(none) => Answer::None(none.into()),
         };
-        Self { result: Some(result) }
+        Self {
+            result: Some(result),
+        }
     }
 }
 
@@ -351,9 +467,11 @@ pub(crate) fn topics_answer(
     use pb::topics_answer::{Infos, Result as Answer};
     let pb::TopicsAnswer { result } = raw;
     match required(result, "result")? {
-        Answer::Infos(Infos { infos }) => {
-            infos.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map(Ok)
-        }
+        Answer::Infos(Infos { infos }) => infos
+            .into_iter()
+            .map(TryInto::try_into)
+            .collect::<Result<_, _>>()
+            .map(Ok),
         Answer::None(none) => none.try_into().map(Err),
     }
 }

@@ -33,13 +33,28 @@ pub(crate) fn grpc_code(code: Code) -> tonic::Code {
 }
 
 fn details(refusal: &Refusal, request_id: &str) -> ErrorDetails {
-    let Refusal { code, outcome, detail, field, topic, head, retry_after_ms } = refusal;
+    let Refusal {
+        code,
+        outcome,
+        detail,
+        field,
+        topic,
+        head,
+        retry_after_ms,
+    } = refusal;
     let mut metadata = HashMap::from([
         ("outcome".to_owned(), outcome.as_str().to_owned()),
-        ("advice".to_owned(), code.advice(*outcome).as_str().to_owned()),
+        (
+            "advice".to_owned(),
+            code.advice(*outcome).as_str().to_owned(),
+        ),
     ]);
     metadata.extend(field.clone().map(|field| ("field".to_owned(), field)));
-    metadata.extend(topic.as_ref().map(|topic| ("topic".to_owned(), topic.to_string())));
+    metadata.extend(
+        topic
+            .as_ref()
+            .map(|topic| ("topic".to_owned(), topic.to_string())),
+    );
     metadata.extend(head.map(|head| ("head".to_owned(), head.to_string())));
     let mut details = ErrorDetails::new();
     details.set_error_info(code.as_str().to_ascii_uppercase(), DOMAIN, metadata);
@@ -96,7 +111,10 @@ pub(crate) fn refusal_of(details: &ErrorDetails, message: &str) -> Option<Refusa
         outcome,
         detail: message.to_owned(),
         field: info.metadata.get("field").cloned(),
-        topic: info.metadata.get("topic").and_then(|name| topic(name, "topic").ok()),
+        topic: info
+            .metadata
+            .get("topic")
+            .and_then(|name| topic(name, "topic").ok()),
         head: info.metadata.get("head").and_then(|head| head.parse().ok()),
         retry_after_ms: retry.and_then(|delay| u64::try_from(delay.as_millis()).ok()),
     })
@@ -112,16 +130,26 @@ mod tests {
     #[test]
     fn a_refusal_survives_the_way_to_the_client() {
         for code in Code::ALL {
-            for plain in [Refusal::new(*code, "why"), Refusal::of_publish(*code, "why")] {
+            for plain in [
+                Refusal::new(*code, "why"),
+                Refusal::of_publish(*code, "why"),
+            ] {
                 let full = Refusal {
                     head: Some(Position::new(7, 42)),
-                    ..plain.clone().field("expect").topic("news".parse().unwrap()).retry_after(1500)
+                    ..plain
+                        .clone()
+                        .field("expect")
+                        .topic("news".parse().unwrap())
+                        .retry_after(1500)
                 };
                 for refusal in [plain, full] {
                     let status = status(&refusal, "r-1");
                     assert_eq!(status.code(), grpc_code(*code));
                     let details = status.get_error_details();
-                    assert_eq!(refusal_of(&details, status.message()), Some(refusal.clone()));
+                    assert_eq!(
+                        refusal_of(&details, status.message()),
+                        Some(refusal.clone())
+                    );
                     assert_eq!(details.request_info().unwrap().request_id, "r-1");
                     let message = rpc_status(&refusal, "");
                     let details = message.get_error_details();
@@ -137,7 +165,10 @@ mod tests {
         let status = status(&refusal, "");
         let details = status.get_error_details();
         let info = details.error_info().unwrap();
-        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("NO_QUORUM", "fanfare"));
+        assert_eq!(
+            (info.reason.as_str(), info.domain.as_str()),
+            ("NO_QUORUM", "fanfare")
+        );
         assert_eq!(info.metadata["advice"], "retry_later");
         let violations = &details.bad_request().unwrap().field_violations;
         assert_eq!(violations[0].field, "draft.key");
@@ -146,6 +177,9 @@ mod tests {
     #[test]
     fn a_status_of_someone_else_says_nothing_of_the_outcome() {
         let status = tonic::Status::unavailable("connection reset");
-        assert_eq!(refusal_of(&status.get_error_details(), status.message()), None);
+        assert_eq!(
+            refusal_of(&status.get_error_details(), status.message()),
+            None
+        );
     }
 }

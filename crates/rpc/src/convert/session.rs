@@ -20,7 +20,12 @@ impl TryFrom<pb::SubscribeRequest> for SubscribeRequest {
     type Error = Malformed;
 
     fn try_from(request: pb::SubscribeRequest) -> Result<Self, Malformed> {
-        let pb::SubscribeRequest { topics, cursor, heartbeat_ms, cursors } = request;
+        let pb::SubscribeRequest {
+            topics,
+            cursor,
+            heartbeat_ms,
+            cursors,
+        } = request;
         if topics.is_empty() {
             return Err(Malformed::missing("topics"));
         }
@@ -35,7 +40,10 @@ impl TryFrom<pb::SubscribeRequest> for SubscribeRequest {
             starts.push(start);
         }
         let several = starts.len() > 1;
-        if let Some(at) = starts.iter().position(|start| several && start.min_position.is_some()) {
+        if let Some(at) = starts
+            .iter()
+            .position(|start| several && start.min_position.is_some())
+        {
             let bad = Malformed::new("min_position", "only with one topic");
             return Err(bad.at("topics", at));
         }
@@ -55,16 +63,25 @@ impl TryFrom<pb::SubscribeRequest> for SubscribeRequest {
 fn parse_cursor(raw: &str) -> Result<Option<Cursor>, Malformed> {
     match raw {
         "" => Ok(None),
-        text => text.parse().map(Some).map_err(|bad: fanfare_core::cursor::BadCursor| {
-            Malformed::new("cursor", bad.to_string()).code(Code::BadCursor)
-        }),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|bad: fanfare_core::cursor::BadCursor| {
+                Malformed::new("cursor", bad.to_string()).code(Code::BadCursor)
+            }),
     }
 }
 
 impl TryFrom<pb::Start> for Start {
     type Error = Malformed;
 
-    fn try_from(pb::Start { topic: name, at, min_position }: pb::Start) -> Result<Self, Malformed> {
+    fn try_from(
+        pb::Start {
+            topic: name,
+            at,
+            min_position,
+        }: pb::Start,
+    ) -> Result<Self, Malformed> {
         let since = match at {
             None => None,
             Some(pb::start::At::After(after)) => Some(Since::After(real(after, "after")?)),
@@ -90,7 +107,13 @@ fn only_true(field: &'static str) -> Malformed {
 }
 
 impl From<Start> for pb::Start {
-    fn from(Start { topic, since, min_position }: Start) -> Self {
+    fn from(
+        Start {
+            topic,
+            since,
+            min_position,
+        }: Start,
+    ) -> Self {
         let at = since.map(|since| match since {
             Since::Latest => pb::start::At::Latest(true),
             Since::Earliest => pb::start::At::Earliest(true),
@@ -107,7 +130,12 @@ impl From<Start> for pb::Start {
 
 impl From<SubscribeRequest> for pb::SubscribeRequest {
     fn from(request: SubscribeRequest) -> Self {
-        let SubscribeRequest { topics, cursor, heartbeat, cursors } = request;
+        let SubscribeRequest {
+            topics,
+            cursor,
+            heartbeat,
+            cursors,
+        } = request;
         let heartbeat = heartbeat.map_or(0, |time| time.as_millis());
         Self {
             topics: topics.into_iter().map(Into::into).collect(),
@@ -133,7 +161,15 @@ impl From<Event> for Ready {
 }
 
 impl From<Subscribed> for pb::Subscribed {
-    fn from(Subscribed { topic, class, answer, head, cursor }: Subscribed) -> Self {
+    fn from(
+        Subscribed {
+            topic,
+            class,
+            answer,
+            head,
+            cursor,
+        }: Subscribed,
+    ) -> Self {
         let (answer, from) = match answer {
             Answer::Recovered(from) => (pb::Answer::Recovered, Some(from)),
             Answer::Gap(gap) => (pb::Answer::Gap, Some(gap.from)),
@@ -151,7 +187,15 @@ impl From<Subscribed> for pb::Subscribed {
 }
 
 impl From<Disconnect> for pb::Disconnect {
-    fn from(Disconnect { code, advice, retry_after_ms, cursor, detail }: Disconnect) -> Self {
+    fn from(
+        Disconnect {
+            code,
+            advice,
+            retry_after_ms,
+            cursor,
+            detail,
+        }: Disconnect,
+    ) -> Self {
         Self {
             code: code.as_str().to_owned(),
             advice: advice.as_str().to_owned(),

@@ -135,7 +135,17 @@ pub(crate) fn layer_of(rules: Rules) -> RuleLayer {
 }
 
 impl From<TopicInfo> for pb::Topic {
-    fn from(TopicInfo { name, class, epoch, start, head, bytes, rules }: TopicInfo) -> Self {
+    fn from(
+        TopicInfo {
+            name,
+            class,
+            epoch,
+            start,
+            head,
+            bytes,
+            rules,
+        }: TopicInfo,
+    ) -> Self {
         let Epoch(epoch) = epoch;
         Self {
             name: name.as_str().to_owned(),
@@ -153,10 +163,16 @@ impl TryFrom<pb::ListTopicsRequest> for ListTopics {
     type Error = Malformed;
 
     fn try_from(request: pb::ListTopicsRequest) -> Result<Self, Malformed> {
-        let pb::ListTopicsRequest { pattern: which, page_size, page_token } = request;
+        let pb::ListTopicsRequest {
+            pattern: which,
+            page_size,
+            page_token,
+        } = request;
         let named = |raw: &str| (!raw.is_empty()).then_some(()).is_some();
         Ok(Self {
-            pattern: named(&which).then(|| pattern(&which, "pattern")).transpose()?,
+            pattern: named(&which)
+                .then(|| pattern(&which, "pattern"))
+                .transpose()?,
             // A token is the last name of the page before.
             after: named(&page_token)
                 .then(|| topic(&page_token, "page_token"))
@@ -170,7 +186,10 @@ impl TryFrom<pb::ListTopicsRequest> for ListTopics {
 /// A page of topics, with the token of the next one if this one is full.
 pub(crate) fn list_to_pb(limit: u32, topics: Vec<TopicInfo>) -> pb::ListTopicsResponse {
     let full = topics.len() as u64 >= u64::from(limit);
-    let last = topics.last().filter(|_| full).map(|topic| topic.name.to_string());
+    let last = topics
+        .last()
+        .filter(|_| full)
+        .map(|topic| topic.name.to_string());
     pb::ListTopicsResponse {
         topics: topics.into_iter().map(Into::into).collect(),
         next_page_token: last.unwrap_or_default(),

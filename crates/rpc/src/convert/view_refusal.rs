@@ -9,19 +9,32 @@ use crate::pb::peer as pb;
 use crate::pb::peer::view_refusal::Kind;
 
 /// Rules that have a range, as `BadRule` names them.
-const RULES: [&str; 5] = ["retain_count", "retain_bytes", "retain_age", "slow_lag", "dedup_age"];
+const RULES: [&str; 5] = [
+    "retain_count",
+    "retain_bytes",
+    "retain_age",
+    "slow_lag",
+    "dedup_age",
+];
 
 /// Everything but the kind is zero unless the kind has it.
 pub(super) fn to_pb(refusal: &Refusal) -> pb::ViewRefusal {
-    let of = |kind: Kind| pb::ViewRefusal { kind: kind.into(), ..Default::default() };
+    let of = |kind: Kind| pb::ViewRefusal {
+        kind: kind.into(),
+        ..Default::default()
+    };
     let node = |kind, NodeId(node): NodeId| pb::ViewRefusal { node, ..of(kind) };
-    let shard = |kind, ShardId(id): ShardId| pb::ViewRefusal { shard: Some(id), ..of(kind) };
+    let shard = |kind, ShardId(id): ShardId| pb::ViewRefusal {
+        shard: Some(id),
+        ..of(kind)
+    };
     let number = |kind, number: u64| pb::ViewRefusal { number, ..of(kind) };
     match refusal {
         Refusal::NotBootstrapped => of(Kind::NotBootstrapped),
-        Refusal::Bootstrapped { cluster } => {
-            pb::ViewRefusal { id: id_bytes(cluster.0), ..of(Kind::Bootstrapped) }
-        }
+        Refusal::Bootstrapped { cluster } => pb::ViewRefusal {
+            id: id_bytes(cluster.0),
+            ..of(Kind::Bootstrapped)
+        },
         Refusal::BadBootstrap => of(Kind::BadBootstrap),
         Refusal::BadNode => of(Kind::BadNode),
         Refusal::TooManyNodes => of(Kind::TooManyNodes),
@@ -63,37 +76,61 @@ pub(super) fn to_pb(refusal: &Refusal) -> pb::ViewRefusal {
 }
 
 pub(super) fn of_pb(raw: pb::ViewRefusal) -> Result<Refusal, Malformed> {
-    let pb::ViewRefusal { kind, id, node, number, shard, rule, low, high } = raw;
+    let pb::ViewRefusal {
+        kind,
+        id,
+        node,
+        number,
+        shard,
+        rule,
+        low,
+        high,
+    } = raw;
     let kind = Kind::try_from(kind).map_err(|_| Malformed::unknown("refused.kind"))?;
     let id = || id128(&id, "refused.id");
     let node = NodeId(node);
-    let level = || {
-        u32::try_from(number).map_err(|_| Malformed::new("refused.number", "is no level"))
-    };
+    let level =
+        || u32::try_from(number).map_err(|_| Malformed::new("refused.number", "is no level"));
     let shard_id = || required(shard.map(ShardId), "refused.shard");
     Ok(match kind {
         Kind::Unspecified => return Err(Malformed::unknown("refused.kind")),
         Kind::NotBootstrapped => Refusal::NotBootstrapped,
-        Kind::Bootstrapped => Refusal::Bootstrapped { cluster: ClusterId(id()?) },
+        Kind::Bootstrapped => Refusal::Bootstrapped {
+            cluster: ClusterId(id()?),
+        },
         Kind::BadBootstrap => Refusal::BadBootstrap,
         Kind::BadNode => Refusal::BadNode,
         Kind::TooManyNodes => Refusal::TooManyNodes,
         Kind::UnknownNode => Refusal::UnknownNode { node },
         Kind::NodeGone => Refusal::NodeGone { node },
         Kind::NameTaken => Refusal::NameTaken { node },
-        Kind::WrongDisk => Refusal::WrongDisk { node, recorded: DiskId(id()?) },
+        Kind::WrongDisk => Refusal::WrongDisk {
+            node,
+            recorded: DiskId(id()?),
+        },
         Kind::DataLoss => Refusal::DataLoss { node },
-        Kind::OldGeneration => Refusal::OldGeneration { node, recorded: Generation(number) },
+        Kind::OldGeneration => Refusal::OldGeneration {
+            node,
+            recorded: Generation(number),
+        },
         Kind::BinaryTooOld => Refusal::BinaryTooOld { level: level()? },
         Kind::LevelNotAbove => Refusal::LevelNotAbove { level: level()? },
-        Kind::NodeBelow => Refusal::NodeBelow { node, level: level()? },
-        Kind::NoMajority => Refusal::NoMajority { shard: shard.map(ShardId) },
+        Kind::NodeBelow => Refusal::NodeBelow {
+            node,
+            level: level()?,
+        },
+        Kind::NoMajority => Refusal::NoMajority {
+            shard: shard.map(ShardId),
+        },
         Kind::StalePlan => Refusal::StalePlan { version: number },
         Kind::BadPlacement => Refusal::BadPlacement { shard: shard_id()? },
         Kind::NotBegun => Refusal::NotBegun { shard: shard_id()? },
         Kind::UnknownShard => Refusal::UnknownShard { shard: shard_id()? },
         Kind::BadRule => Refusal::BadRule(BadRule {
-            rule: RULES.into_iter().find(|name| *name == rule).unwrap_or("rules"),
+            rule: RULES
+                .into_iter()
+                .find(|name| *name == rule)
+                .unwrap_or("rules"),
             low,
             high,
         }),

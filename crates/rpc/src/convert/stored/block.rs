@@ -23,27 +23,32 @@ impl From<&Block> for pb::Block {
     fn from(block: &Block) -> Self {
         let block = match block {
             Block::Header(header) => pbb::Block::Header(header_to_pb(header)),
-            Block::Topics(rows) => {
-                pbb::Block::Topics(pbb::Topics { rows: rows.iter().map(row_to_pb).collect() })
-            }
-            Block::History(records) => {
-                pbb::Block::History(pbb::History { records: records_to_pb(records) })
-            }
-            Block::Keys { window_ms, rows } => {
-                pbb::Block::Keys(pbb::Keys { window_ms: *window_ms, rows: keys_to_pb(rows) })
-            }
+            Block::Topics(rows) => pbb::Block::Topics(pbb::Topics {
+                rows: rows.iter().map(row_to_pb).collect(),
+            }),
+            Block::History(records) => pbb::Block::History(pbb::History {
+                records: records_to_pb(records),
+            }),
+            Block::Keys { window_ms, rows } => pbb::Block::Keys(pbb::Keys {
+                window_ms: *window_ms,
+                rows: keys_to_pb(rows),
+            }),
             Block::Tombstones(rows) => pbb::Block::Tombstones(pbb::Tombstones {
                 rows: rows.iter().map(tombstone_to_pb).collect(),
             }),
-            Block::End(End { topics, messages, keys, tombstones, checksum }) => {
-                pbb::Block::End(pbb::End {
-                    topics: *topics,
-                    messages: *messages,
-                    keys: *keys,
-                    tombstones: *tombstones,
-                    checksum: id_bytes(*checksum),
-                })
-            }
+            Block::End(End {
+                topics,
+                messages,
+                keys,
+                tombstones,
+                checksum,
+            }) => pbb::Block::End(pbb::End {
+                topics: *topics,
+                messages: *messages,
+                keys: *keys,
+                tombstones: *tombstones,
+                checksum: id_bytes(*checksum),
+            }),
         };
         Self { block: Some(block) }
     }
@@ -57,30 +62,36 @@ impl TryFrom<pb::Block> for Block {
             pbb::Block::Header(raw) => Ok(Self::Header(Box::new(header(raw)?))),
             pbb::Block::Topics(pbb::Topics { rows }) => {
                 let mut metas = Metas::default();
-                let rows = rows.into_iter().enumerate().map(|(at, raw)| {
-                    row(raw, &mut metas).map_err(|bad| bad.at("rows", at))
-                });
+                let rows = rows
+                    .into_iter()
+                    .enumerate()
+                    .map(|(at, raw)| row(raw, &mut metas).map_err(|bad| bad.at("rows", at)));
                 rows.collect::<Result<_, _>>().map(Self::Topics)
             }
             pbb::Block::History(pbb::History { records: raw }) => {
                 records(raw, &mut Metas::default()).map(Self::History)
             }
-            pbb::Block::Keys(pbb::Keys { window_ms, rows }) => {
-                Ok(Self::Keys { window_ms, rows: keys(rows)? })
-            }
+            pbb::Block::Keys(pbb::Keys { window_ms, rows }) => Ok(Self::Keys {
+                window_ms,
+                rows: keys(rows)?,
+            }),
             pbb::Block::Tombstones(pbb::Tombstones { rows }) => {
                 let rows = rows.into_iter().map(tombstone);
                 rows.collect::<Result<_, _>>().map(Self::Tombstones)
             }
-            pbb::Block::End(pbb::End { topics, messages, keys, tombstones, checksum }) => {
-                Ok(Self::End(End {
-                    topics,
-                    messages,
-                    keys,
-                    tombstones,
-                    checksum: id128(&checksum, "checksum")?,
-                }))
-            }
+            pbb::Block::End(pbb::End {
+                topics,
+                messages,
+                keys,
+                tombstones,
+                checksum,
+            }) => Ok(Self::End(End {
+                topics,
+                messages,
+                keys,
+                tombstones,
+                checksum: id128(&checksum, "checksum")?,
+            })),
         }
     }
 }
@@ -134,7 +145,10 @@ fn header(raw: pbb::Header) -> Result<Header, Malformed> {
         sweep,
     } = raw;
     Ok(Header {
-        applied: At { term: Term(term), index },
+        applied: At {
+            term: Term(term),
+            index,
+        },
         begun,
         running_ms,
         counter: Epoch(counter),
@@ -237,7 +251,11 @@ fn row(raw: pb::TopicRow, metas: &mut Metas) -> Result<TopicRow, Malformed> {
 
 fn records_to_pb(records: &[Record]) -> Vec<pb::Record> {
     // The hash is that of the payload: it is computed again when read.
-    let record = |Record { message, time_ms, hash: _ }: &Record| pb::Record {
+    let record = |Record {
+                      message,
+                      time_ms,
+                      hash: _,
+                  }: &Record| pb::Record {
         message: Some(content::message_to_pb(message)),
         time_ms: *time_ms,
     };
@@ -254,7 +272,13 @@ fn records(raw: Vec<pb::Record>, metas: &mut Metas) -> Result<Vec<Record>, Malfo
 
 fn keys_to_pb(rows: &[KeyRow]) -> Bytes {
     let mut out = BytesMut::with_capacity(rows.len() * KEY_ROW);
-    for KeyRow { hash: KeyHash([high, low]), offset: Offset(offset), content, time_ms } in rows {
+    for KeyRow {
+        hash: KeyHash([high, low]),
+        offset: Offset(offset),
+        content,
+        time_ms,
+    } in rows
+    {
         for word in [high, low, offset, content, time_ms] {
             out.put_u64(*word);
         }
@@ -278,7 +302,13 @@ fn keys(mut raw: Bytes) -> Result<Vec<KeyRow>, Malformed> {
     Ok(rows)
 }
 
-fn tombstone_to_pb(Tombstone { topic, counter, time_ms }: &Tombstone) -> pb::Tombstone {
+fn tombstone_to_pb(
+    Tombstone {
+        topic,
+        counter,
+        time_ms,
+    }: &Tombstone,
+) -> pb::Tombstone {
     pb::Tombstone {
         topic: topic.as_str().to_owned(),
         counter: counter.0,
@@ -287,6 +317,14 @@ fn tombstone_to_pb(Tombstone { topic, counter, time_ms }: &Tombstone) -> pb::Tom
 }
 
 fn tombstone(raw: pb::Tombstone) -> Result<Tombstone, Malformed> {
-    let pb::Tombstone { topic: name, counter, time_ms } = raw;
-    Ok(Tombstone { topic: topic(&name, "topic")?, counter: Epoch(counter), time_ms })
+    let pb::Tombstone {
+        topic: name,
+        counter,
+        time_ms,
+    } = raw;
+    Ok(Tombstone {
+        topic: topic(&name, "topic")?,
+        counter: Epoch(counter),
+        time_ms,
+    })
 }

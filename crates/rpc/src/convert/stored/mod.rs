@@ -65,11 +65,13 @@ fn put(message: &impl Message) -> Bytes {
 
 fn take<T: Message + Default>(stored: &Bytes) -> Result<T, Malformed> {
     match stored.first() {
-        Some(&VERSION) => T::decode(stored.slice(1..))
-            .map_err(|bad| Malformed::new("bytes", bad.to_string())),
-        Some(other) => {
-            Err(Malformed::new("version", format!("{other} is not known; this is {VERSION}")))
+        Some(&VERSION) => {
+            T::decode(stored.slice(1..)).map_err(|bad| Malformed::new("bytes", bad.to_string()))
         }
+        Some(other) => Err(Malformed::new(
+            "version",
+            format!("{other} is not known; this is {VERSION}"),
+        )),
         None => Err(Malformed::missing("version")),
     }
 }

@@ -9,9 +9,18 @@ use crate::pb::stored as pb;
 use crate::pb::stored::shard_entry as pbe;
 
 impl From<&Entry> for pb::ShardEntry {
-    fn from(Entry { running_ms, command }: &Entry) -> Self {
+    fn from(
+        Entry {
+            running_ms,
+            command,
+        }: &Entry,
+    ) -> Self {
         let command = match command {
-            Command::Begin { epoch_counter, secret, level } => pbe::Command::Begin(pbe::Begin {
+            Command::Begin {
+                epoch_counter,
+                secret,
+                level,
+            } => pbe::Command::Begin(pbe::Begin {
                 epoch_counter: *epoch_counter,
                 secret: secret.0.to_vec().into(),
                 level: *level,
@@ -30,7 +39,11 @@ impl From<&Entry> for pb::ShardEntry {
             }),
             Command::SetRules(table) => pbe::Command::SetRules(table.into()),
             Command::SetLevel(level) => pbe::Command::SetLevel(*level),
-            Command::Trim { topic, epoch, through } => pbe::Command::Trim(pbe::Trim {
+            Command::Trim {
+                topic,
+                epoch,
+                through,
+            } => pbe::Command::Trim(pbe::Trim {
                 topic: topic.as_str().to_owned(),
                 epoch: epoch.0,
                 through: through.0,
@@ -39,18 +52,32 @@ impl From<&Entry> for pb::ShardEntry {
             Command::Tick => pbe::Command::Tick(pbe::Tick {}),
             Command::Repair => pbe::Command::Repair(pbe::Repair {}),
         };
-        Self { running_ms: *running_ms, command: Some(command) }
+        Self {
+            running_ms: *running_ms,
+            command: Some(command),
+        }
     }
 }
 
 impl TryFrom<pb::ShardEntry> for Entry {
     type Error = Malformed;
 
-    fn try_from(pb::ShardEntry { running_ms, command }: pb::ShardEntry) -> Result<Self, Malformed> {
+    fn try_from(
+        pb::ShardEntry {
+            running_ms,
+            command,
+        }: pb::ShardEntry,
+    ) -> Result<Self, Malformed> {
         let command = match required(command, "command")? {
-            pbe::Command::Begin(pbe::Begin { epoch_counter, secret: raw, level }) => {
-                Command::Begin { epoch_counter, secret: secret(&raw)?, level }
-            }
+            pbe::Command::Begin(pbe::Begin {
+                epoch_counter,
+                secret: raw,
+                level,
+            }) => Command::Begin {
+                epoch_counter,
+                secret: secret(&raw)?,
+                level,
+            },
             pbe::Command::Place(pbe::Place { wall_ms, drafts }) => {
                 let mut metas = Metas::default();
                 let drafts = drafts
@@ -72,7 +99,11 @@ impl TryFrom<pb::ShardEntry> for Entry {
             },
             pbe::Command::SetRules(table) => Command::SetRules(table.try_into()?),
             pbe::Command::SetLevel(level) => Command::SetLevel(level),
-            pbe::Command::Trim(pbe::Trim { topic: name, epoch, through }) => Command::Trim {
+            pbe::Command::Trim(pbe::Trim {
+                topic: name,
+                epoch,
+                through,
+            }) => Command::Trim {
                 topic: topic(&name, "trim.topic")?,
                 epoch: Epoch(epoch),
                 through: Offset(through),
@@ -81,7 +112,10 @@ impl TryFrom<pb::ShardEntry> for Entry {
             pbe::Command::Tick(pbe::Tick {}) => Command::Tick,
             pbe::Command::Repair(pbe::Repair {}) => Command::Repair,
         };
-        Ok(Self { running_ms, command })
+        Ok(Self {
+            running_ms,
+            command,
+        })
     }
 }
 

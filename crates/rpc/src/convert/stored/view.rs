@@ -78,7 +78,16 @@ impl TryFrom<pb::View> for View {
 }
 
 fn node_to_pb(row: &Node) -> pb::Node {
-    let Node { id, name, generation, level, disk, store, state, addresses } = row;
+    let Node {
+        id,
+        name,
+        generation,
+        level,
+        disk,
+        store,
+        state,
+        addresses,
+    } = row;
     pb::Node {
         id: id.0,
         name: name.clone(),
@@ -92,8 +101,16 @@ fn node_to_pb(row: &Node) -> pb::Node {
 }
 
 fn node(raw: pb::Node) -> Result<Node, Malformed> {
-    let pb::Node { id, name, generation, level, disk, store: raw_store, state: raw_state, addresses } =
-        raw;
+    let pb::Node {
+        id,
+        name,
+        generation,
+        level,
+        disk,
+        store: raw_store,
+        state: raw_state,
+        addresses,
+    } = raw;
     Ok(Node {
         id: NodeId(id),
         name,
@@ -141,19 +158,46 @@ pub(crate) fn state(raw: i32) -> Result<NodeState, Malformed> {
 }
 
 impl From<Addresses> for pb::Addresses {
-    fn from(Addresses { peer, edge, grpc, ops }: Addresses) -> Self {
-        Self { peer, edge, grpc, ops }
+    fn from(
+        Addresses {
+            peer,
+            edge,
+            grpc,
+            ops,
+        }: Addresses,
+    ) -> Self {
+        Self {
+            peer,
+            edge,
+            grpc,
+            ops,
+        }
     }
 }
 
 impl From<pb::Addresses> for Addresses {
-    fn from(pb::Addresses { peer, edge, grpc, ops }: pb::Addresses) -> Self {
-        Self { peer, edge, grpc, ops }
+    fn from(
+        pb::Addresses {
+            peer,
+            edge,
+            grpc,
+            ops,
+        }: pb::Addresses,
+    ) -> Self {
+        Self {
+            peer,
+            edge,
+            grpc,
+            ops,
+        }
     }
 }
 
 fn replicas_to_pb(replicas: &[Replica]) -> Vec<pb::Replica> {
-    let replica = |Replica { id: ReplicaId(id), node: NodeId(node) }: Replica| pb::Replica { id, node };
+    let replica = |Replica {
+                       id: ReplicaId(id),
+                       node: NodeId(node),
+                   }: Replica| pb::Replica { id, node };
     replicas.iter().copied().map(replica).collect()
 }
 
@@ -166,7 +210,12 @@ fn replicas(raw: Vec<pb::Replica>) -> Vec<Replica> {
 }
 
 fn shard_to_pb(row: &ShardRow) -> pb::ShardRow {
-    let ShardRow { id, replicas, preferred, begun } = row;
+    let ShardRow {
+        id,
+        replicas,
+        preferred,
+        begun,
+    } = row;
     pb::ShardRow {
         id: id.0,
         replicas: replicas_to_pb(replicas),
@@ -175,7 +224,14 @@ fn shard_to_pb(row: &ShardRow) -> pb::ShardRow {
     }
 }
 
-fn shard(pb::ShardRow { id, replicas: raw, preferred, begun }: pb::ShardRow) -> ShardRow {
+fn shard(
+    pb::ShardRow {
+        id,
+        replicas: raw,
+        preferred,
+        begun,
+    }: pb::ShardRow,
+) -> ShardRow {
     ShardRow {
         id: ShardId(id),
         replicas: replicas(raw),
@@ -185,7 +241,11 @@ fn shard(pb::ShardRow { id, replicas: raw, preferred, begun }: pb::ShardRow) -> 
 }
 
 fn placements_to_pb(rows: &[Placement]) -> Vec<pb::Placement> {
-    let placement = |Placement { shard, nodes, preferred }: &Placement| pb::Placement {
+    let placement = |Placement {
+                         shard,
+                         nodes,
+                         preferred,
+                     }: &Placement| pb::Placement {
         shard: shard.0,
         nodes: nodes.iter().map(|NodeId(node)| *node).collect(),
         preferred: preferred.map(|NodeId(node)| node),
@@ -194,7 +254,11 @@ fn placements_to_pb(rows: &[Placement]) -> Vec<pb::Placement> {
 }
 
 fn placements(raw: Vec<pb::Placement>) -> Vec<Placement> {
-    let placement = |pb::Placement { shard, nodes, preferred }: pb::Placement| Placement {
+    let placement = |pb::Placement {
+                         shard,
+                         nodes,
+                         preferred,
+                     }: pb::Placement| Placement {
         shard: ShardId(shard),
         nodes: nodes.into_iter().map(NodeId).collect(),
         preferred: preferred.map(NodeId),
@@ -203,7 +267,13 @@ fn placements(raw: Vec<pb::Placement>) -> Vec<Placement> {
 }
 
 fn new_node_to_pb(node: &NewNode) -> pb::NewNode {
-    let NewNode { id, name, disk, level, addresses } = node;
+    let NewNode {
+        id,
+        name,
+        disk,
+        level,
+        addresses,
+    } = node;
     pb::NewNode {
         id: id.0,
         name: name.clone(),
@@ -214,7 +284,13 @@ fn new_node_to_pb(node: &NewNode) -> pb::NewNode {
 }
 
 fn new_node(raw: pb::NewNode) -> Result<NewNode, Malformed> {
-    let pb::NewNode { id, name, disk, level, addresses } = raw;
+    let pb::NewNode {
+        id,
+        name,
+        disk,
+        level,
+        addresses,
+    } = raw;
     Ok(NewNode {
         id: NodeId(id),
         name,
@@ -225,7 +301,14 @@ fn new_node(raw: pb::NewNode) -> Result<NewNode, Malformed> {
 }
 
 fn bootstrap_to_pb(bootstrap: &Bootstrap) -> pbc::Bootstrap {
-    let Bootstrap { cluster, level, payload_limit, nodes, meta, shards } = bootstrap;
+    let Bootstrap {
+        cluster,
+        level,
+        payload_limit,
+        nodes,
+        meta,
+        shards,
+    } = bootstrap;
     pbc::Bootstrap {
         cluster: id_bytes(cluster.0),
         level: *level,
@@ -237,7 +320,14 @@ fn bootstrap_to_pb(bootstrap: &Bootstrap) -> pbc::Bootstrap {
 }
 
 fn bootstrap(raw: pbc::Bootstrap) -> Result<Bootstrap, Malformed> {
-    let pbc::Bootstrap { cluster, level, payload_limit, nodes, meta, shards } = raw;
+    let pbc::Bootstrap {
+        cluster,
+        level,
+        payload_limit,
+        nodes,
+        meta,
+        shards,
+    } = raw;
     Ok(Bootstrap {
         cluster: ClusterId(id128(&cluster, "bootstrap.cluster")?),
         level,
@@ -252,23 +342,30 @@ impl From<&Command> for pb::ViewCommand {
     fn from(command: &Command) -> Self {
         let command = match command {
             Command::Bootstrap(bootstrap) => pbc::Command::Bootstrap(bootstrap_to_pb(bootstrap)),
-            Command::AddNode { name, disk, level, addresses } => {
-                pbc::Command::AddNode(pbc::AddNode {
-                    name: name.clone(),
-                    disk: id_bytes(disk.0),
-                    level: *level,
-                    addresses: Some(addresses.clone().into()),
-                })
-            }
-            Command::NodeStarted { node, generation, disk, level, addresses } => {
-                pbc::Command::NodeStarted(pbc::NodeStarted {
-                    node: node.0,
-                    generation: generation.0,
-                    disk: id_bytes(disk.0),
-                    level: *level,
-                    addresses: Some(addresses.clone().into()),
-                })
-            }
+            Command::AddNode {
+                name,
+                disk,
+                level,
+                addresses,
+            } => pbc::Command::AddNode(pbc::AddNode {
+                name: name.clone(),
+                disk: id_bytes(disk.0),
+                level: *level,
+                addresses: Some(addresses.clone().into()),
+            }),
+            Command::NodeStarted {
+                node,
+                generation,
+                disk,
+                level,
+                addresses,
+            } => pbc::Command::NodeStarted(pbc::NodeStarted {
+                node: node.0,
+                generation: generation.0,
+                disk: id_bytes(disk.0),
+                level: *level,
+                addresses: Some(addresses.clone().into()),
+            }),
             Command::Draining { node, generation } => pbc::Command::Draining(pbc::Draining {
                 node: node.0,
                 generation: generation.0,
@@ -279,30 +376,31 @@ impl From<&Command> for pb::ViewCommand {
             Command::RecordDataLoss { node: NodeId(node) } => {
                 pbc::Command::RecordDataLoss(pbc::RecordDataLoss { node: *node })
             }
-            Command::Place { base, rows } => {
-                pbc::Command::Place(pbc::Place { base: *base, rows: placements_to_pb(rows) })
-            }
-            Command::ShardBegun { shard: ShardId(shard) } => {
-                pbc::Command::ShardBegun(pbc::ShardBegun { shard: *shard })
-            }
+            Command::Place { base, rows } => pbc::Command::Place(pbc::Place {
+                base: *base,
+                rows: placements_to_pb(rows),
+            }),
+            Command::ShardBegun {
+                shard: ShardId(shard),
+            } => pbc::Command::ShardBegun(pbc::ShardBegun { shard: *shard }),
             Command::PutRule { pattern, rules } => pbc::Command::PutRule(pbc::PutRule {
                 pattern: pattern.as_str().to_owned(),
                 rules: Some(rules.into()),
             }),
-            Command::DeleteRule { pattern } => {
-                pbc::Command::DeleteRule(pbc::DeleteRule { pattern: pattern.as_str().to_owned() })
-            }
+            Command::DeleteRule { pattern } => pbc::Command::DeleteRule(pbc::DeleteRule {
+                pattern: pattern.as_str().to_owned(),
+            }),
             Command::SetCreatePolicy { create, max_topics } => {
                 pbc::Command::SetCreatePolicy(pbc::SetCreatePolicy {
                     explicit: explicit(*create),
                     max_topics: *max_topics,
                 })
             }
-            Command::SetLevel { level } => {
-                pbc::Command::SetLevel(pbc::SetLevel { level: *level })
-            }
+            Command::SetLevel { level } => pbc::Command::SetLevel(pbc::SetLevel { level: *level }),
         };
-        Self { command: Some(command) }
+        Self {
+            command: Some(command),
+        }
     }
 }
 
@@ -312,14 +410,25 @@ impl TryFrom<pb::ViewCommand> for Command {
     fn try_from(pb::ViewCommand { command }: pb::ViewCommand) -> Result<Self, Malformed> {
         Ok(match required(command, "command")? {
             pbc::Command::Bootstrap(raw) => Self::Bootstrap(bootstrap(raw)?),
-            pbc::Command::AddNode(pbc::AddNode { name, disk, level, addresses }) => Self::AddNode {
+            pbc::Command::AddNode(pbc::AddNode {
+                name,
+                disk,
+                level,
+                addresses,
+            }) => Self::AddNode {
                 name,
                 disk: DiskId(id128(&disk, "add_node.disk")?),
                 level,
                 addresses: addresses.unwrap_or_default().into(),
             },
             pbc::Command::NodeStarted(raw) => {
-                let pbc::NodeStarted { node, generation, disk, level, addresses } = raw;
+                let pbc::NodeStarted {
+                    node,
+                    generation,
+                    disk,
+                    level,
+                    addresses,
+                } = raw;
                 Self::NodeStarted {
                     node: NodeId(node),
                     generation: Generation(generation),
@@ -338,22 +447,32 @@ impl TryFrom<pb::ViewCommand> for Command {
             pbc::Command::RecordDataLoss(pbc::RecordDataLoss { node }) => {
                 Self::RecordDataLoss { node: NodeId(node) }
             }
-            pbc::Command::Place(pbc::Place { base, rows }) => {
-                Self::Place { base, rows: placements(rows) }
-            }
-            pbc::Command::ShardBegun(pbc::ShardBegun { shard }) => {
-                Self::ShardBegun { shard: ShardId(shard) }
-            }
-            pbc::Command::PutRule(pbc::PutRule { pattern: which, rules }) => Self::PutRule {
+            pbc::Command::Place(pbc::Place { base, rows }) => Self::Place {
+                base,
+                rows: placements(rows),
+            },
+            pbc::Command::ShardBegun(pbc::ShardBegun { shard }) => Self::ShardBegun {
+                shard: ShardId(shard),
+            },
+            pbc::Command::PutRule(pbc::PutRule {
+                pattern: which,
+                rules,
+            }) => Self::PutRule {
                 pattern: pattern(&which, "put_rule.pattern")?,
                 rules: required(rules, "put_rule.rules")?.try_into()?,
             },
-            pbc::Command::DeleteRule(pbc::DeleteRule { pattern: which }) => {
-                Self::DeleteRule { pattern: pattern(&which, "delete_rule.pattern")? }
-            }
+            pbc::Command::DeleteRule(pbc::DeleteRule { pattern: which }) => Self::DeleteRule {
+                pattern: pattern(&which, "delete_rule.pattern")?,
+            },
             pbc::Command::SetCreatePolicy(raw) => {
-                let pbc::SetCreatePolicy { explicit, max_topics } = raw;
-                Self::SetCreatePolicy { create: create(explicit), max_topics }
+                let pbc::SetCreatePolicy {
+                    explicit,
+                    max_topics,
+                } = raw;
+                Self::SetCreatePolicy {
+                    create: create(explicit),
+                    max_topics,
+                }
             }
             pbc::Command::SetLevel(pbc::SetLevel { level }) => Self::SetLevel { level },
         })
