@@ -103,6 +103,7 @@ fn a_longer_window_does_not_vouch_for_keys_of_the_shorter_one() {
     assert!(window.is_past(1_000, 10_000));
 
     window.observe(&rules(60_000), 20_000);
+    assert!(!window.is_past(999, 20_500), "a row would still be there");
     assert!(
         window.is_past(1_500, 20_500),
         "may have been forgotten at 20,000"

@@ -190,3 +190,32 @@ fn who_followed_an_ephemeral_stream_is_told_when_the_name_becomes_durable() {
     let standing = world.stand("news", Since::After(waiting));
     assert_eq!(standing.answer, Answer::Recovered(waiting));
 }
+
+#[test]
+fn replicas_that_did_not_apply_alike_have_other_chains() {
+    let chain = |commands: &[Command]| {
+        let mut world = World::new();
+        for command in commands {
+            world.apply(command.clone());
+        }
+        world.shard.chain()
+    };
+    let first = place(vec![draft("news", "a")]);
+    let one = chain(&[first.clone(), Command::Tick]);
+    assert_eq!(one, chain(&[first.clone(), Command::Tick]));
+    let delete = Command::Delete {
+        topic: name("news"),
+        epoch: None,
+    };
+    let others = [
+        vec![place(vec![draft("news", "b")]), Command::Tick],
+        vec![place(vec![draft("new", "a")]), Command::Tick],
+        vec![first.clone(), Command::Tick, Command::Tick],
+        vec![first.clone(), delete],
+        vec![first.clone(), first.clone()],
+        vec![first, place(vec![draft("other", "a")])],
+    ];
+    for other in others {
+        assert_ne!(one, chain(&other), "{other:?}");
+    }
+}
