@@ -40,8 +40,7 @@ impl Follow<Arc<EdgeRun>> for Tape {
     fn next(&self, at: Position) -> Next<Arc<EdgeRun>> {
         match self {
             Self::Relay(relay) => relay.next(at),
-            Self::UpTo(head) if at == *head => Next::Head,
-            // A position ahead was dealt with by the leader, so this is not of its making.
+            Self::UpTo(head) if at >= *head => Next::Head,
             Self::UpTo(_) => Next::Below,
         }
     }
@@ -336,6 +335,17 @@ impl<W: Wire> Delivery<W> {
         result
     }
 
+    /// True if every subscription has all there is.
+    pub(crate) fn is_at_head(&self) -> bool {
+        locked(&self.state).subs.iter().all(|sub| sub.core.phase() == Phase::Live)
+    }
+
+    /// Where a topic stands.
+    pub(crate) fn position(&self, topic: &TopicName) -> Option<Position> {
+        let state = locked(&self.state);
+        state.subs.iter().find(|sub| sub.topic == *topic).map(|sub| sub.core.at())
+    }
+
     /// Takes something from the wire.
     pub(crate) fn from_wire<T>(&self, take: impl FnOnce(&mut W) -> T) -> T {
         take(&mut locked(&self.state).wire)
@@ -358,9 +368,7 @@ impl<W: Wire> Delivery<W> {
         let subs = std::mem::take(&mut state.subs);
         let waker = state.wake();
         drop(state);
-        for sub in &subs {
-            sub.leave();
-        }
+        drop(subs);
         waker.into_iter().for_each(Waker::wake);
     }
 
@@ -385,8 +393,9 @@ impl<W: Wire> Delivery<W> {
     }
 }
 
-impl Sub {
-    fn leave(&self) {
+impl Drop for Sub {
+    /// Whatever becomes of the session, the relay does not keep its place.
+    fn drop(&mut self) {
         if let (Tape::Relay(relay), Some(key)) = (&self.tape, self.key) {
             relay.leave(key);
         }
@@ -464,8 +473,6 @@ impl<W: Wire> Voice for Delivery<W> {
         let Some(at) = state.subs.iter().position(|sub| sub.topic == *topic) else { return false };
         let sub = state.subs.remove(at);
         state.cursor.remove(sub.hash);
-        drop(state);
-        sub.leave();
         true
     }
 

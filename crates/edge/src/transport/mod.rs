@@ -3,6 +3,7 @@
 //!
 //! `query.cursor` holds what the client presented: of a topic, `Last-Event-ID` before `cursor=`.
 
+pub(crate) mod grpc;
 pub(crate) mod poll;
 pub(crate) mod sse;
 pub(crate) mod tail;
