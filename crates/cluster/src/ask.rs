@@ -41,7 +41,7 @@ impl Shared {
         .await
     }
 
-    async fn identify(&self, address: &str) -> Result<Card, CallError> {
+    pub(crate) async fn identify(&self, address: &str) -> Result<Card, CallError> {
         let asked = self.dial(address).identify(self.config.name.clone());
         let card = within(&**self.deps.clock(), self.config.times.call, asked).await;
         card.unwrap_or(Err(CallError::NoAnswer))

@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fanfare_consensus::{ChangeError, Group, Status};
-use fanfare_core::id::{NodeId, ReplicaId, ShardId};
+use fanfare_core::id::{Generation, NodeId, ReplicaId, ShardId};
 use fanfare_core::placement;
 use fanfare_core::view::{Command, Node, StoreState, View};
 
 use crate::MetaMachine;
+use crate::ask::within;
 use crate::cluster::Shared;
 
 /// Entries a learner may be behind to become a voter.
 const CAUGHT_UP: u64 = 1_000;
+
+/// Entries after which a replica writes a snapshot, so that its log can be purged.
+const SNAPSHOT_AFTER: u64 = 100_000;
 
 /// Next step towards the members the view wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +27,18 @@ enum Step {
     Leave(BTreeSet<ReplicaId>),
 }
 
-/// Works in rounds while this node leads, until it is cancelled.
+/// Works in rounds until it is cancelled; all but snapshots only while this node leads.
 pub(crate) async fn control(shared: Arc<Shared>) {
     let mut away: BTreeSet<NodeId> = BTreeSet::new();
     loop {
         shared.deps.clock().sleep(shared.config.times.round).await;
         let Some(group) = shared.group() else { return };
+        let status = group.status();
+        if status.applied.saturating_sub(status.snapshot) >= SNAPSHOT_AFTER
+            && let Err(error) = group.snapshot().await
+        {
+            tracing::warn!(%error, "no snapshot of the metadata group");
+        }
         let view = Arc::clone(&shared.views.borrow());
         if !group.role().borrow().serves || !view.is_bootstrapped() {
             away.clear();
@@ -37,7 +47,10 @@ pub(crate) async fn control(shared: Arc<Shared>) {
         shared.record_begun(&view).await;
         let status = group.status();
         if let Some(step) = next_step(&view, &status) {
-            match Box::pin(take(&group, step.clone())).await {
+            let taking = Box::pin(take(&group, step.clone()));
+            let time = shared.config.times.propose;
+            let taken = within(&**shared.deps.clock(), time, taking).await;
+            match taken.unwrap_or(Err(ChangeError::Unknown)) {
                 Ok(()) => tracing::info!(?step, "metadata group changed"),
                 Err(error) => tracing::debug!(?step, %error, "metadata group not changed"),
             }
@@ -104,8 +117,15 @@ fn next_step(view: &View, status: &Status) -> Option<Step> {
     let voters: BTreeSet<ReplicaId> = placement::meta_voters(view).iter().map(|r| r.id).collect();
     let now: BTreeSet<ReplicaId> = status.voters.iter().copied().collect();
     let behind = |id: &ReplicaId| status.behind.iter().find(|(r, _)| r == id).map(|(_, n)| *n);
-    let caught_up = |id: &ReplicaId| now.contains(id) || behind(id).is_some_and(|n| n < CAUGHT_UP);
-    if voters != now && !voters.is_empty() && voters.iter().all(caught_up) {
+    // A node whose first start is not recorded has promised nothing yet that it could keep.
+    let started = |id: &ReplicaId| {
+        let node = view.node_of(*id).and_then(|node| view.nodes.get(&node));
+        node.is_some_and(|node| node.generation > Generation(0))
+    };
+    let caught_up = |id: &ReplicaId| started(id) && behind(id).is_some_and(|n| n < CAUGHT_UP);
+    let can_vote = |id: &ReplicaId| now.contains(id) || caught_up(id);
+    // A change that its leader did not bring to the end is said again.
+    if (voters != now || status.joint) && !voters.is_empty() && voters.iter().all(can_vote) {
         return Some(Step::Vote(voters));
     }
     let gone: BTreeSet<ReplicaId> = status
@@ -159,8 +179,24 @@ mod tests {
                 .collect(),
             shards: placement::first(&ids, 1),
         }));
-        assert!(view.is_bootstrapped());
+        for node in ids {
+            view.apply(&started(node));
+        }
+        assert_eq!(view.version, 1 + nodes);
         view
+    }
+
+    fn started(node: NodeId) -> Command {
+        Command::NodeStarted {
+            node,
+            generation: Generation(1),
+            disk: DiskId(u128::from(node.0)),
+            level: 1,
+            addresses: Addresses {
+                peer: format!("n{node}:1"),
+                ..Addresses::default()
+            },
+        }
     }
 
     fn status(voters: &[u64], learners: &[u64], behind: &[(u64, u64)]) -> Status {
@@ -205,6 +241,28 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_was_never_seen_to_start_does_not_vote() {
+        let mut view = view(2);
+        view.apply(&Command::AddNode {
+            name: "new".to_owned(),
+            disk: DiskId(3),
+            level: 1,
+            addresses: Addresses {
+                peer: "new:1".to_owned(),
+                ..Addresses::default()
+            },
+        });
+        let replica = view.meta_on(NodeId(3)).unwrap().0;
+        let caught_up = status(&[1, 2], &[replica], &[(replica, 0)]);
+        assert_eq!(next_step(&view, &caught_up), None);
+        view.apply(&started(NodeId(3)));
+        assert_eq!(
+            next_step(&view, &caught_up),
+            Some(Step::Vote(ids(&[1, 2, replica])))
+        );
+    }
+
+    #[test]
     fn a_replica_on_a_lost_disk_is_let_go_though_none_takes_its_place() {
         let mut view = view(3);
         view.apply(&Command::RecordDataLoss { node: NodeId(2) });
@@ -214,6 +272,18 @@ mod tests {
             next_step(&view, &status(&[1, 3], &[], &[])),
             None,
             "it is not added again"
+        );
+    }
+
+    #[test]
+    fn a_change_that_was_cut_in_the_middle_is_brought_to_its_end() {
+        let joint = Status {
+            joint: true,
+            ..status(&[1, 2, 3], &[], &[])
+        };
+        assert_eq!(
+            next_step(&view(3), &joint),
+            Some(Step::Vote(ids(&[1, 2, 3])))
         );
     }
 

@@ -27,6 +27,10 @@ impl ClusterHandle {
         Self { shared, identity }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Who this node is, with the generation of this run.
     #[must_use]
     pub fn identity(&self) -> Identity {

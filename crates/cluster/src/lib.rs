@@ -3,8 +3,10 @@
 //!
 //! What it does not do yet: move, rebuild or balance replicas of shards. The detector tells who is
 //! away and `placement::plan` knows where their replicas should go, but no `Place` is proposed
-//! while nothing carries it out; nor can a node join after the bootstrap on its own.
+//! while nothing carries it out. So a node that is admitted later holds the view and may vote in
+//! the metadata group, but gets no shards, and a removed one's shards run with a replica less.
 
+mod admit;
 mod ask;
 mod beats;
 mod cluster;
@@ -21,6 +23,7 @@ mod routes;
 mod serve;
 mod settings;
 
+pub use admit::AdmitError;
 pub use beats::Seen;
 pub use cluster::Cluster;
 pub use detector::Detector;

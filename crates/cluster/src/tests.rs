@@ -2,13 +2,13 @@
 
 mod world;
 
-use fanfare_core::id::{Generation, NodeId, ShardId, Term};
+use fanfare_core::id::{ClusterId, Generation, NodeId, ShardId, Term};
 use fanfare_core::rule::CreatePolicy;
 use fanfare_core::view::{Command, NodeState, Outcome, StoreState};
 use fanfare_host::{Disk as _, RealDisk};
-use fanfare_rpc::members::{ReplicaStatus, Stage};
+use fanfare_rpc::members::{Beat, CallError, Envelope, ProposeError, ReplicaStatus, Stage};
 
-use crate::{InitError, ProposeFailed, StartError};
+use crate::{AdmitError, InitError, ProposeFailed, StartError};
 use world::{SOON, World, ready, until};
 
 const THREE: [&str; 3] = ["n1", "n2", "n3"];
@@ -338,21 +338,17 @@ async fn a_silent_node_is_suspected_and_told_so_until_it_is_heard_again() {
     let (node, handle) = nodes.remove(2);
     let id = handle.identity().node;
     let first = &nodes[0].1;
-    let alive = |want: bool| async move {
-        while first.seen().get(&id).is_none_or(|seen| seen.alive != want) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(SOON, alive(true)).await.unwrap();
+    let alive = || first.seen().get(&id).is_some_and(|seen| seen.alive);
+    reached(alive).await;
     node.kill(Some(handle)).await;
-    tokio::time::timeout(SOON, alive(false)).await.unwrap();
+    reached(|| !alive()).await;
     assert_eq!(
         first.view().borrow().nodes[&id].state,
         NodeState::Active,
         "it decides nothing"
     );
     let _again = world.boot("n3").join().await;
-    tokio::time::timeout(SOON, alive(true)).await.unwrap();
+    reached(alive).await;
 }
 
 #[tokio::test]
@@ -398,4 +394,180 @@ async fn a_drain_is_seen_by_all_and_ends_with_the_next_start() {
         view.nodes[&id].state == NodeState::Active
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_lost_voter_is_replaced_by_a_node_that_learned() {
+    let world = World::of(&["n1", "n2", "n3", "n4"], 18);
+    let mut nodes = world.found(2).await;
+    let (node, handle) = nodes.remove(1);
+    let id = handle.identity().node;
+    node.kill(Some(handle)).await;
+    world.wipe("n2");
+    let lost = world.boot("n2").start().await;
+    assert!(
+        matches!(lost, Err(StartError::DataLoss { .. })),
+        "{:?}",
+        lost.err()
+    );
+    let meta = |id: u64| {
+        let view = nodes[0].1.view().borrow().clone();
+        view.meta_on(NodeId(id)).unwrap()
+    };
+    let wanted: Vec<_> = (1..=4)
+        .map(NodeId)
+        .filter(|node| *node != id)
+        .map(|n| meta(n.0))
+        .collect();
+    for (_, handle) in &nodes {
+        reached(|| handle.status().voters == wanted).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replacement_under_the_same_name_is_another_node() {
+    let world = World::of(&THREE, 19);
+    let mut nodes = world.found(2).await;
+    let (node, handle) = nodes.remove(1);
+    let old = handle.identity();
+    node.kill(Some(handle)).await;
+    world.wipe("n2");
+    let lost = world.boot("n2");
+    assert!(matches!(
+        lost.start().await,
+        Err(StartError::DataLoss { .. })
+    ));
+    lost.kill(None).await;
+
+    let first = &nodes[0].1;
+    let removed = first.propose(&Command::RemoveNode { node: old.node }).await;
+    assert!(matches!(removed, Ok(Outcome::Done { .. })), "{removed:?}");
+    until(&nodes[1].1, |view| {
+        view.nodes[&old.node].state == NodeState::Gone
+    })
+    .await;
+    world.wipe("n2");
+    let new = world.boot("n2");
+    let admitting = async {
+        reached(|| new.cluster.stage().is_some()).await;
+        let admitted = first.admit("n2:7070").await.unwrap();
+        assert_eq!(
+            first.admit("n2:7070").await.unwrap(),
+            admitted,
+            "said again"
+        );
+        admitted
+    };
+    let (handle, admitted) = tokio::join!(new.join(), admitting);
+    assert_eq!(handle.identity().node, admitted);
+    assert!(admitted > old.node && handle.identity().disk != old.disk);
+    let replica = handle.view().borrow().meta_on(admitted).unwrap();
+    reached(|| {
+        let status = handle.status();
+        status.voters.len() == 3 && status.voters.contains(&replica) && !status.joint
+    })
+    .await;
+    // It counts: with it and one of the first, the cluster goes on.
+    let (node, gone) = nodes.remove(1);
+    node.kill(Some(gone)).await;
+    let done = handle.propose_within(&policy(3), SOON).await;
+    assert!(matches!(done, Ok(Outcome::Done { .. })), "{done:?}");
+}
+
+#[tokio::test]
+async fn an_admission_that_was_cut_short_is_taken_up_again() {
+    let world = World::of(&["n1"], 20);
+    let nodes = world.found(1).await;
+    let first = &nodes[0].1;
+    let new = world.boot("n2");
+    world.net.lose_adoptions("n2", true);
+    let admitting = async {
+        reached(|| new.cluster.stage().is_some()).await;
+        let cut = first.admit("n2:7070").await;
+        assert!(matches!(cut, Err(AdmitError::Adopt(_))), "{cut:?}");
+        world.net.lose_adoptions("n2", false);
+        first.admit("n2:7070").await.unwrap()
+    };
+    let (handle, admitted) = tokio::join!(new.join(), admitting);
+    assert_eq!((handle.identity().node, admitted), (NodeId(2), NodeId(2)));
+}
+
+#[tokio::test]
+async fn a_call_for_another_or_from_the_past_is_refused() {
+    let world = World::of(&THREE, 21);
+    let mut nodes = world.found(1).await;
+    let (node, handle) = nodes.remove(2);
+    let third = handle.identity().node;
+    node.kill(Some(handle)).await;
+    let _again = world.boot("n3").join().await;
+    let (first, handle) = &nodes[0];
+    until(handle, |view| {
+        view.nodes[&third].generation == Generation(2)
+    })
+    .await;
+    let me = handle.identity();
+    let good = Envelope {
+        cluster: me.cluster,
+        to: me.node,
+        from: third,
+        generation: Generation(2),
+    };
+    let members = first.cluster.members();
+    assert_eq!(
+        members
+            .heartbeat(good, Beat::default())
+            .await
+            .unwrap()
+            .generation,
+        me.generation
+    );
+
+    let not_for_me = CallError::NotForMe {
+        cluster: Some(me.cluster),
+        node: Some(me.node),
+    };
+    for envelope in [
+        Envelope { to: third, ..good },
+        Envelope {
+            cluster: ClusterId(1),
+            ..good
+        },
+    ] {
+        let refused = members.heartbeat(envelope, Beat::default()).await;
+        assert_eq!(refused, Err(not_for_me.clone()));
+        let refused = members.propose(envelope, policy(1), SOON).await;
+        assert_eq!(refused, Err(ProposeError::NotForMe));
+    }
+    let old = CallError::OldGeneration {
+        known: Generation(2),
+    };
+    let past = Envelope {
+        generation: Generation(1),
+        ..good
+    };
+    assert_eq!(
+        members.heartbeat(past, Beat::default()).await,
+        Err(old.clone())
+    );
+    // Without a generation a node may say that its own data are lost, and nothing else.
+    let lost = Envelope {
+        generation: Generation(0),
+        ..good
+    };
+    assert_eq!(members.heartbeat(lost, Beat::default()).await, Err(old));
+    for command in [policy(1), Command::RecordDataLoss { node: me.node }] {
+        let refused = members.propose(lost, command, SOON).await;
+        assert_eq!(refused, Err(ProposeError::NotForMe));
+    }
+    assert!(members.view(lost).await.is_ok());
+}
+
+/// Waits until something holds that nothing tells of.
+async fn reached(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, waiting).await.unwrap();
 }

@@ -24,6 +24,9 @@ pub struct Status {
     pub applied: u64,
     pub snapshot: u64,
     pub voters: Vec<ReplicaId>,
+    /// True between the two halves of a change of voters: `voters` are the old and the new ones,
+    /// and both need a majority. A leader's crash can leave it so until the change is said again.
+    pub joint: bool,
     pub learners: Vec<ReplicaId>,
     /// On the leader: entries each replica is behind.
     pub behind: Vec<(ReplicaId, u64)>,

@@ -13,6 +13,7 @@ use fanfare_consensus::{
 use fanfare_core::id::{NodeId, ReplicaId};
 use fanfare_core::view::{Addresses, Command, Outcome, View};
 use fanfare_host::{Clock, RealClock, RealDisk, Rng, SeededRng};
+use fanfare_rpc::convert::stored;
 use fanfare_rpc::members::{
     Adopt, AdoptError, Beat, CallError, Card, Dial, Envelope, Members, ProposeError, ReplicaStatus,
 };
@@ -27,21 +28,29 @@ use crate::{Cluster, ClusterHandle, Config, Deps, InitError, Routes, StartError,
 /// Nothing in a test takes longer, unless it hangs.
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
-/// The stored form of a value: its number in a table. Survives the restart of a node.
-struct Interned<C>(Mutex<Vec<C>>);
+/// The stored form of commands and views, as nodes have it.
+struct Stored;
 
-impl<C: Clone + Send + 'static> Codec<C> for Interned<C> {
-    fn encode(&self, value: &C) -> Bytes {
-        let mut table = self.0.lock().unwrap();
-        table.push(value.clone());
-        Bytes::copy_from_slice(&table.len().to_be_bytes())
+impl Codec<Command> for Stored {
+    fn encode(&self, command: &Command) -> Bytes {
+        stored::encode_view_command(command)
     }
 
-    fn decode(&self, stored: &Bytes) -> Result<C, Malformed> {
-        let number = stored[..].try_into().map(usize::from_be_bytes).unwrap_or(0);
-        let found = self.0.lock().unwrap().get(number.wrapping_sub(1)).cloned();
-        found.ok_or_else(|| Malformed {
-            what: "number".to_owned(),
+    fn decode(&self, bytes: &Bytes) -> Result<Command, Malformed> {
+        stored::decode_view_command(bytes).map_err(|bad| Malformed {
+            what: bad.to_string(),
+        })
+    }
+}
+
+impl Codec<View> for Stored {
+    fn encode(&self, view: &View) -> Bytes {
+        stored::encode_view(view)
+    }
+
+    fn decode(&self, bytes: &Bytes) -> Result<View, Malformed> {
+        stored::decode_view(bytes).map_err(|bad| Malformed {
+            what: bad.to_string(),
         })
     }
 }
@@ -197,8 +206,6 @@ pub(super) struct World {
     pub(super) net: Net,
     names: Vec<&'static str>,
     disks: tempfile::TempDir,
-    commands: Arc<dyn Codec<Command>>,
-    views: Arc<dyn Codec<View>>,
     rng: Arc<dyn Rng>,
 }
 
@@ -224,8 +231,6 @@ impl World {
             net: Net::default(),
             names: names.to_vec(),
             disks: tempfile::tempdir().unwrap(),
-            commands: Arc::new(Interned(Mutex::new(Vec::new()))),
-            views: Arc::new(Interned(Mutex::new(Vec::new()))),
             rng: Arc::new(SeededRng::new(seed)),
         }
     }
@@ -282,8 +287,8 @@ impl World {
             disk: Arc::new(RealDisk),
             dir,
             dial: Arc::new(self.net.clone()),
-            commands: Arc::clone(&self.commands),
-            views: Arc::clone(&self.views),
+            commands: Arc::new(Stored),
+            views: Arc::new(Stored),
             rng: Arc::clone(&self.rng),
             routes,
             replicas: reported,

@@ -104,6 +104,7 @@ impl<M: StateMachine> Group<M> {
             applied: index(metrics.last_applied),
             snapshot: index(metrics.snapshot),
             voters: replicas(members.voter_ids()),
+            joint: members.get_joint_config().len() > 1,
             learners: replicas(members.learner_ids()),
             behind: behind.collect(),
         }
