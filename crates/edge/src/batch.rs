@@ -32,7 +32,7 @@ const WRITE: usize = 16 << 10;
 type Line = Result<Published, Refusal>;
 
 /// Reads drafts and answers each. The answer begins before the request ends.
-pub(crate) async fn publish(call: &Call<'_>, body: Body, id: &str) -> Response {
+pub(crate) fn publish(call: &Call<'_>, body: Body, id: &str) -> Response {
     if let Some(refusal) = encoded(&call.headers) {
         return with_status(&refusal, StatusCode::UNSUPPORTED_MEDIA_TYPE, id);
     }
@@ -219,3 +219,6 @@ fn put_line(out: &mut Vec<u8>, index: usize, result: Result<Receipt, Refusal>, i
     }
     out.extend_from_slice(b"}\n");
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,10 @@ impl Origin {
 
     /// Adds what lets an allowed page read the answer.
     pub(crate) fn mark(&self, headers: &mut HeaderMap) {
-        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        let varies = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.contains("Origin"));
+        if !headers.get_all(header::VARY).iter().any(varies) {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
         if let Self::Allowed(origin) = self {
             let credentials = origin != "*";
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -97,7 +100,7 @@ pub(crate) fn host_allowed<B>(request: &Request<B>, hosts: &Hosts) -> bool {
     let once = request.headers().get_all(header::HOST).iter().count() <= 1;
     let ours = |authority: Authority| {
         let host = authority.host().to_ascii_lowercase();
-        is_loopback(&host) || listed.iter().any(|have| *have == host)
+        is_loopback(&host) || listed.contains(&host)
     };
     once && host(request).is_some_and(ours)
 }
@@ -139,7 +142,7 @@ fn may(origin: &HeaderValue, host: Option<Authority>, allowed: &Origins) -> bool
         Origins::Loopback => same_host() || is_loopback(&page.host().to_ascii_lowercase()),
         Origins::Listed(listed) => {
             let text = text.to_ascii_lowercase();
-            same_host() || listed.iter().any(|have| *have == text)
+            same_host() || listed.contains(&text)
         }
     }
 }

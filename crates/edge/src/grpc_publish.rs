@@ -159,3 +159,6 @@ impl Streaming {
         self.heads.push(answer.boxed());
     }
 }
+
+#[cfg(test)]
+mod tests;

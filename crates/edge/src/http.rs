@@ -32,14 +32,9 @@ pub(crate) struct Front {
     pub(crate) sessions: Sessions,
 }
 
-/// The id of a request, as its answer's header and its problem tell it. An extension of requests.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestId(pub(crate) Arc<str>);
-
 /// Answers every request of the edge listener.
-pub(crate) async fn serve(State(front): State<Front>, mut request: Request<Body>) -> Response {
-    let id: Arc<str> = format!("{:016x}", front.state.deps.rng.next_u64()).into();
-    request.extensions_mut().insert(RequestId(id.clone()));
+pub(crate) async fn serve(State(front): State<Front>, request: Request<Body>) -> Response {
+    let id = format!("{:016x}", front.state.deps.rng.next_u64());
     let origin = Origin::of(&request, &front.state.config.origins);
     let mut response = guarded(&front, request, &id, &origin).await;
     let headers = response.headers_mut();
@@ -123,7 +118,7 @@ async fn routed(
             call.bearer(None).map(|_| page())
         }
         Route::Publish => return single::publish(&call, request.into_body(), id).await,
-        Route::Batch => return batch::publish(&call, request.into_body(), id).await,
+        Route::Batch => return batch::publish(&call, request.into_body(), id),
         Route::Ws => {
             let opening = call.reader(ReadRoute::Ws);
             transport::ws::serve(&front.sessions, request, opening)
@@ -256,3 +251,5 @@ fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire;

@@ -38,6 +38,9 @@ use sessions::Sessions;
 use state::{Drain, EdgeState};
 use topics::{RuleKeeper, Topics};
 
+/// How often a leaving edge looks whether its sessions are gone.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
 /// Why there is no edge: the node ends.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -94,10 +97,27 @@ impl Edge {
         &self.front.state.publisher
     }
 
+    /// Sessions that are open here.
+    pub fn sessions(&self) -> usize {
+        self.front.sessions.count()
+    }
+
     /// `fanfare.v1.Publisher`.
     pub fn grpc_publisher(&self) -> Arc<dyn public::Publisher> {
         let state = self.front.state.clone();
         Arc::new(GrpcPublisher { state })
+    }
+
+    /// `fanfare.v1.Subscriber`.
+    pub fn grpc_subscriber(&self) -> Arc<dyn public::Subscriber> {
+        let sessions = self.front.sessions.clone();
+        Arc::new(transport::grpc::GrpcReader { sessions })
+    }
+
+    /// `fanfare.v1.History`.
+    pub fn grpc_history(&self) -> Arc<dyn public::History> {
+        let sessions = self.front.sessions.clone();
+        Arc::new(transport::grpc::GrpcReader { sessions })
     }
 
     /// `fanfare.v1.TopicAdmin`; the keeper proposes rules.
@@ -110,6 +130,10 @@ impl Edge {
     /// `spread`. Completes once nothing is in flight; the caller brings the deadline.
     pub async fn drain(&self, spread: Duration) {
         self.drain.send_replace(Some(Drain { spread }));
+        let clock = &self.front.state.deps.clock;
+        while self.sessions() > 0 {
+            clock.sleep(DRAIN_LOOK).await;
+        }
         self.publisher().idle().await;
     }
 }

@@ -82,6 +82,12 @@ impl Publisher {
         self.shared.payload_limit()
     }
 
+    /// Bytes of drafts that are in flight here.
+    pub fn bytes_in_flight(&self) -> usize {
+        let most = self.shared.limits.bytes as usize;
+        most.saturating_sub(self.shared.room.available_permits())
+    }
+
     /// Completes once nothing is in flight. Meant for a node that takes nothing any more.
     pub(crate) async fn idle(&self) {
         // The semaphore is never closed, so an error cannot be.

@@ -45,11 +45,6 @@ impl Route {
     pub(crate) fn takes(self, method: &Method) -> bool {
         self.allow().split(", ").any(|name| name == method.as_str())
     }
-
-    /// True if its refusals are those of publishes.
-    pub(crate) fn publishes(self) -> bool {
-        matches!(self, Self::Publish | Self::Batch)
-    }
 }
 
 /// What a code means, for people.

@@ -25,9 +25,9 @@ pub(crate) struct EdgeState {
 
 /// How a node leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drain {
+pub(crate) struct Drain {
     /// Sessions are told within this, spread over it.
-    pub spread: std::time::Duration,
+    pub(crate) spread: std::time::Duration,
 }
 
 impl EdgeState {

@@ -1,6 +1,8 @@
 //! A cluster in memory for tests of this crate: shards whose leaders place drafts, move, fall
 //! silent and lose their links at a test's word.
 
+mod door;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -28,6 +30,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::Edge;
 use crate::config::{EdgeConfig, EdgeDeps};
+
+pub(crate) use door::{Answer, Door, door};
 
 pub(crate) const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 

@@ -246,3 +246,6 @@ impl TopicAdmin for Topics {
         std::future::ready(rules).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,89 +2,15 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use fanfare_core::code::Outcome;
 use futures_util::StreamExt as _;
-use http_body_util::BodyExt as _;
-use serde_json::Value;
-use tokio::sync::mpsc;
-use tower::ServiceExt as _;
 
 use super::*;
-use crate::Edge;
 use crate::config::{EdgeConfig, Hosts, Origins};
-use crate::testing::{Mood, NODES, World};
+use crate::testing::{Mood, door};
 
 const NEWS: &str = "/v1/publish?topic=news";
 const BATCH: &str = "/v1/publish/batch";
-
-struct Door {
-    world: World,
-    edge: Edge,
-    router: Router,
-}
-
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
-    }
-
-    /// Status, code, outcome, advice.
-    fn problem(&self) -> (u16, String, String, String) {
-        let json = self.json();
-        let text = |name: &str| json[name].as_str().unwrap().to_owned();
-        assert_eq!(self.header("content-type"), "application/problem+json");
-        assert_eq!(json["status"], self.status);
-        assert_eq!(json["type"], format!("/v1/errors/{}", text("code")));
-        assert_eq!(json["request_id"], self.header("fanfare-request-id"));
-        (self.status, text("code"), text("outcome"), text("advice"))
-    }
-}
-
-async fn door(config: EdgeConfig) -> Door {
-    let world = World::default();
-    let (edge, _deps, view) = world.edge(config).await;
-    // The view outlives the door: an edge keeps the last one it saw.
-    drop(view);
-    let router = edge.router();
-    Door {
-        world,
-        edge,
-        router,
-    }
-}
-
-impl Door {
-    async fn send(&self, request: http::request::Builder, body: impl Into<Body>) -> Answer {
-        let request = request
-            .header("host", "edge.example")
-            .body(body.into())
-            .unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let answer = Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body: String::from_utf8(body.to_vec()).unwrap(),
-        };
-        assert_eq!(answer.header("fanfare-request-id").len(), 16);
-        assert_eq!(answer.header("x-content-type-options"), "nosniff");
-        answer
-    }
-}
 
 fn post(uri: &str) -> http::request::Builder {
     Request::post(uri)
@@ -310,7 +236,7 @@ async fn what_is_not_known_in_time_is_504_and_what_was_not_sent_503() {
     );
     assert_eq!(answer.json()["topic"], "news");
     door.world.elect(None);
-    door.world.cut(NODES[0]);
+    door.world.mood(Mood::Serve);
     let answer = door.send(post(url), "x").await;
     assert_eq!(
         answer.problem(),
@@ -515,140 +441,4 @@ async fn a_host_that_is_not_ours_is_a_rebound_name() {
         (403, "origin_not_allowed".to_owned())
     );
     assert!(answer.body.contains("allowed_hosts"));
-}
-
-fn lines(answer: &Answer) -> Vec<Value> {
-    answer
-        .body
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-fn batch() -> http::request::Builder {
-    post(BATCH).header("Content-Type", "application/x-ndjson")
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_bad_line_of_a_batch_spoils_itself_alone() {
-    let door = door(EdgeConfig::default()).await;
-    let long = format!(r#"{{"topic":"news","data":"{}"}}"#, "x".repeat(130 << 10));
-    let body = [
-        r#"{"topic":"news","data":{"n": 1},"key":"k1"}"#,
-        "not json",
-        "",
-        r#"{"topic":"news","data":"a","colour":"red"}"#,
-        r#"{"topic":"$sys.x","data":"a"}"#,
-        &long,
-        r#"{"topic":"news","data":"b","ack":"none"}"#,
-        r#"{"topic":"chat.7","data_base64":"aGk="}"#,
-        r#"{"topic":"news","data":"c"}"#,
-    ];
-    let answer = door.send(batch(), body.join("\n")).await;
-    assert_eq!(
-        (answer.status, answer.header("content-type")),
-        (200, "application/x-ndjson")
-    );
-    let lines = lines(&answer);
-    let ends: Vec<&str> = lines
-        .iter()
-        .map(|line| {
-            line["ack"]["reached"]
-                .as_str()
-                .or(line["error"]["code"].as_str())
-                .unwrap()
-        })
-        .collect();
-    assert_eq!(
-        ends,
-        [
-            "durable",
-            "invalid_argument",
-            "invalid_argument",
-            "invalid_topic",
-            "payload_too_large",
-            "none",
-            "durable",
-            "durable"
-        ]
-    );
-    for (index, line) in lines.iter().enumerate() {
-        assert_eq!(line["index"], index);
-        assert!(
-            line.get("error")
-                .is_none_or(|error| error["outcome"] == "not_placed")
-        );
-    }
-    assert_eq!(door.world.placed("news"), [r#"{"n":1}"#, "b", "c"]);
-    assert_eq!(door.world.placed("chat.7"), ["hi"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_batch_has_its_limits() {
-    let mut config = EdgeConfig::default();
-    config.publish.batch_lines = 2;
-    config.publish.batch_bytes = 200;
-    let door = door(config).await;
-    let line = |n: usize| format!("{{\"topic\":\"news\",\"data\":\"{n}\"}}\n");
-    let answer = door
-        .send(batch(), (0..4).map(line).collect::<String>())
-        .await;
-    let ends = lines(&answer);
-    assert_eq!(ends.len(), 3);
-    assert_eq!(ends[2]["error"]["code"], "payload_too_large");
-    assert_eq!(door.world.placed("news"), ["0", "1"]);
-    let answer = door
-        .send(batch().header("Content-Length", 201), Body::empty())
-        .await;
-    assert_eq!(answer.problem().0, 413);
-    let large = format!("{{\"topic\":\"news\",\"data\":\"{}\"}}", "x".repeat(200));
-    let parts = futures_util::stream::iter([large]).map(Ok::<_, std::io::Error>);
-    let answer = door.send(batch(), Body::from_stream(parts)).await;
-    assert_eq!(lines(&answer)[0]["error"]["code"], "payload_too_large");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_line_is_answered_while_the_next_is_not_sent_yet() {
-    let door = door(EdgeConfig::default()).await;
-    let (client, lines) = mpsc::channel::<Result<String, std::io::Error>>(1);
-    let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(lines));
-    let request = batch().header("host", "edge.example").body(body).unwrap();
-    let response = door.router.clone().oneshot(request).await.unwrap();
-    let mut answers = response.into_body().into_data_stream();
-    for n in 0..3 {
-        // Half a line is no line.
-        client
-            .send(Ok(format!("{{\"topic\":\"news\",\"data\":\"{n}\"}}\n{{")))
-            .await
-            .unwrap();
-        let answer: Value =
-            serde_json::from_slice(&answers.next().await.unwrap().unwrap()).unwrap();
-        assert_eq!(
-            (&answer["index"], &answer["ack"]["position"]),
-            (&n.into(), &format!("1-{}", n + 1).into())
-        );
-        client.send(Ok("}\n".to_owned())).await.unwrap();
-        let bad: Value = serde_json::from_slice(&answers.next().await.unwrap().unwrap()).unwrap();
-        assert_eq!(bad["error"]["field"], "topic");
-        break;
-    }
-    drop(client);
-    assert!(answers.next().await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_batch_that_is_cut_publishes_no_half_line() {
-    let door = door(EdgeConfig::default()).await;
-    let cut = [
-        Ok(
-            "{\"topic\":\"news\",\"data\":\"whole\"}\n{\"topic\":\"news\",\"data\":\"cut\"}"
-                .to_owned(),
-        ),
-        Err(std::io::Error::other("reset")),
-    ];
-    let answer = door
-        .send(batch(), Body::from_stream(futures_util::stream::iter(cut)))
-        .await;
-    assert_eq!(lines(&answer).len(), 1);
-    assert_eq!(door.world.placed("news"), ["whole"]);
 }
