@@ -22,7 +22,10 @@ pub(crate) struct Bell {
 
 impl Bell {
     pub(crate) fn new(ring: Ring) -> Self {
-        Self { rung: AtomicBool::new(false), ring }
+        Self {
+            rung: AtomicBool::new(false),
+            ring,
+        }
     }
 
     pub(crate) fn ring(&self) {
@@ -72,7 +75,11 @@ pub(crate) struct News {
 impl Attended {
     /// `ring` wakes the shard's actor.
     pub(crate) fn new(term: Term, ring: Ring) -> Self {
-        Self { term, bell: Bell::new(ring), state: Mutex::default() }
+        Self {
+            term,
+            bell: Bell::new(ring),
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -143,7 +150,10 @@ impl Attended {
         let mut state = self.state();
         let EpochBlock { first, last } = state.block.take()?;
         if first < last {
-            state.block = Some(EpochBlock { first: Epoch(first.0 + 1), last });
+            state.block = Some(EpochBlock {
+                first: Epoch(first.0 + 1),
+                last,
+            });
         }
         Some(first)
     }
@@ -164,8 +174,14 @@ mod tests {
     }
 
     fn reserved(first: u64, last: u64) -> Effects {
-        let block = EpochBlock { first: Epoch(first), last: Epoch(last) };
-        Effects { reserved: Some(block), ..Effects::default() }
+        let block = EpochBlock {
+            first: Epoch(first),
+            last: Epoch(last),
+        };
+        Effects {
+            reserved: Some(block),
+            ..Effects::default()
+        }
     }
 
     #[test]
@@ -178,7 +194,13 @@ mod tests {
         assert_eq!(attended.next_epoch(), Some(Epoch(11)));
         assert_eq!(attended.next_epoch(), None);
         attended.note(Term(3), &reserved(20, 30));
-        attended.note(Term(3), &Effects { block_ended: true, ..Effects::default() });
+        attended.note(
+            Term(3),
+            &Effects {
+                block_ended: true,
+                ..Effects::default()
+            },
+        );
         assert_eq!(attended.next_epoch(), None);
     }
 
@@ -186,7 +208,10 @@ mod tests {
     fn news_of_an_attended_topic_rings_once_until_it_is_looked_at() {
         let (attended, rings) = attended();
         let news: TopicName = "news".parse().unwrap();
-        let created = Effects { created: vec![news.clone()], ..Effects::default() };
+        let created = Effects {
+            created: vec![news.clone()],
+            ..Effects::default()
+        };
         attended.note(Term(3), &created);
         assert_eq!(rings.load(Ordering::Relaxed), 0, "nobody attends it");
         attended.seat(news.clone(), Seat::Shard);

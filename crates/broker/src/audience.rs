@@ -23,7 +23,11 @@ pub(crate) struct Audience {
 
 impl Audience {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { listeners: Listeners::default(), links: Vec::new(), metrics }
+        Self {
+            listeners: Listeners::default(),
+            links: Vec::new(),
+            metrics,
+        }
     }
 
     /// Answers a wish. `page` is what follows its position, read with `scene`.
@@ -36,7 +40,10 @@ impl Audience {
         page: Option<Page>,
     ) {
         let Wish { attach, slot } = wish;
-        let who = Listener { link: link.id, id: attach.id };
+        let who = Listener {
+            link: link.id,
+            id: attach.id,
+        };
         let attached = self.listeners.attach(who, attach.after, scene, page);
         if matches!(attached.live, Live::Yes(_)) {
             self.metrics.attached.inc();
@@ -120,7 +127,8 @@ impl Audience {
 
     fn forget_idle_links(&mut self) {
         let listeners = &self.listeners;
-        self.links.retain(|link| listeners.iter().any(|who| who.link == link.id));
+        self.links
+            .retain(|link| listeners.iter().any(|who| who.link == link.id));
     }
 }
 

@@ -78,7 +78,16 @@ pub struct Broker {
 impl Broker {
     /// Starts the replicas that the view places on this node, and goes on to follow the view.
     pub async fn build(deps: BrokerDeps, options: BrokerOptions) -> Result<Self, BuildError> {
-        let BrokerDeps { node, groups, rng, view, entries, blocks, mark_begun, metrics } = deps;
+        let BrokerDeps {
+            node,
+            groups,
+            rng,
+            view,
+            entries,
+            blocks,
+            mark_begun,
+            metrics,
+        } = deps;
         let parts = Arc::new(Parts {
             node,
             groups,
@@ -96,7 +105,11 @@ impl Broker {
         let spawned = ractor::Actor::spawn(None, ShardSupervisor, args).await;
         let (supervisor, _) = spawned.map_err(BuildError::Supervisor)?;
         let service = Arc::new(Service::new(Arc::clone(&parts)));
-        Ok(Self { parts, service, supervisor })
+        Ok(Self {
+            parts,
+            service,
+            supervisor,
+        })
     }
 
     /// This broker as edges and other nodes use it.
@@ -139,7 +152,11 @@ impl Broker {
             let state = local.replica.read();
             (state.applied().index, state.chain(), state.freeze())
         };
-        Some(ShardDump { applied, chain, topics: frozen.dump().collect() })
+        Some(ShardDump {
+            applied,
+            chain,
+            topics: frozen.dump().collect(),
+        })
     }
 
     /// Hands the leadership of a shard to another replica, if this node has it: drafts are sent
@@ -153,7 +170,11 @@ impl Broker {
     /// draining node waits for.
     #[must_use]
     pub fn leads_nothing(&self) -> bool {
-        self.parts.directory.all().iter().all(|(_, local)| local.court.is_none())
+        self.parts
+            .directory
+            .all()
+            .iter()
+            .all(|(_, local)| local.court.is_none())
     }
 
     /// Ends all reigns and links and stops the groups. What was proposed and is not answered yet is

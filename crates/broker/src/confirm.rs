@@ -37,7 +37,12 @@ impl Confirmer {
     const MAX_WAITING: usize = 16_384;
 
     pub(crate) fn new(round: Round, tasks: TaskTracker, metrics: Arc<Metrics>) -> Self {
-        Self { round, tasks, metrics, state: Mutex::default() }
+        Self {
+            round,
+            tasks,
+            metrics,
+            state: Mutex::default(),
+        }
     }
 
     /// Waits for a round that begins after this call.
@@ -97,7 +102,11 @@ mod tests {
                 })
             })
         };
-        let confirmer = Arc::new(Confirmer::new(round, TaskTracker::new(), Arc::clone(&metrics)));
+        let confirmer = Arc::new(Confirmer::new(
+            round,
+            TaskTracker::new(),
+            Arc::clone(&metrics),
+        ));
         let reads: Vec<_> = (0..10).map(|_| confirmer.confirm()).collect();
         let mut reads = reads.into_iter().map(Box::pin).collect::<Vec<_>>();
         for read in &mut reads {

@@ -86,7 +86,9 @@ impl DeliveryLink {
                 Some(EdgeSays::Detach(ids)) => self.detach(&mut held, &ids, &*shards),
                 Some(EdgeSays::Attach(wishes)) => {
                     for attach in wishes {
-                        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+                        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                            break;
+                        };
                         self.answers_read().await;
                         self.attach(&mut held, Wish { attach, slot }, &shards);
                     }

@@ -35,11 +35,18 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new(view: watch::Receiver<Arc<View>>) -> Self {
-        Self { rows: RwLock::default(), view }
+        Self {
+            rows: RwLock::default(),
+            view,
+        }
     }
 
     pub(crate) fn get(&self, shard: ShardId) -> Option<Local> {
-        self.rows.read().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned()
+        self.rows
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&shard)
+            .cloned()
     }
 
     pub(crate) fn court(&self, shard: ShardId) -> Option<Court> {
@@ -49,11 +56,16 @@ impl Directory {
 
     pub(crate) fn all(&self) -> Vec<(ShardId, Local)> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        rows.iter().map(|(shard, local)| (*shard, local.clone())).collect()
+        rows.iter()
+            .map(|(shard, local)| (*shard, local.clone()))
+            .collect()
     }
 
     pub(crate) fn put(&self, shard: ShardId, local: Local) {
-        self.rows.write().unwrap_or_else(PoisonError::into_inner).insert(shard, local);
+        self.rows
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(shard, local);
     }
 
     pub(crate) fn set_court(&self, shard: ShardId, court: Option<Court>) {
@@ -64,13 +76,18 @@ impl Directory {
     }
 
     pub(crate) fn remove(&self, shard: ShardId) -> Option<Local> {
-        self.rows.write().unwrap_or_else(PoisonError::into_inner).remove(&shard)
+        self.rows
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&shard)
     }
 
     /// Whom this node's replica of the shard follows, if it has one.
     pub(crate) fn redirect(&self, shard: ShardId) -> Redirect {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(local) = rows.get(&shard) else { return Redirect::default() };
+        let Some(local) = rows.get(&shard) else {
+            return Redirect::default();
+        };
         redirect(&local.role.borrow(), &self.view.borrow())
     }
 }
@@ -78,9 +95,12 @@ impl Directory {
 impl Shards for Directory {
     fn attach(&self, link: &Arc<DeliveryLink>, wish: Wish) {
         let (id, shard) = (wish.attach.id, wish.attach.shard);
-        let sent = self
-            .court(shard)
-            .is_some_and(|court| court.actor.cast(Msg::Attach(Arc::clone(link), wish)).is_ok());
+        let sent = self.court(shard).is_some_and(|court| {
+            court
+                .actor
+                .cast(Msg::Attach(Arc::clone(link), wish))
+                .is_ok()
+        });
         if !sent {
             let redirect = self.redirect(shard);
             link.put(|outbox| outbox.end(id, Ended::NotLeader(redirect)));

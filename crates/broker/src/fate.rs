@@ -13,13 +13,18 @@ use crate::publish::Work;
 /// Answers a draft with its fate; gives it back if the fate is that of another class.
 pub(crate) fn answer(work: Work, fate: Fate, class: Class) -> Option<Work> {
     let (position, duplicate, dedup_remaining_ms) = match fate {
-        Fate::Placed { position, dedup_remaining_ms } => (position, false, dedup_remaining_ms),
-        Fate::Duplicate { position, dedup_remaining_ms } => {
-            (position, true, Some(dedup_remaining_ms))
-        }
+        Fate::Placed {
+            position,
+            dedup_remaining_ms,
+        } => (position, false, dedup_remaining_ms),
+        Fate::Duplicate {
+            position,
+            dedup_remaining_ms,
+        } => (position, true, Some(dedup_remaining_ms)),
         Fate::Refused(refused) => {
             let topic = work.draft.topic.clone();
-            work.ticket.refuse(of_refused(refused).as_publish().topic(topic));
+            work.ticket
+                .refuse(of_refused(refused).as_publish().topic(topic));
             return None;
         }
         Fate::Ephemeral => return Some(work),
@@ -43,7 +48,10 @@ pub(crate) fn answer(work: Work, fate: Fate, class: Class) -> Option<Work> {
 /// A refusal of apply, for people.
 pub(crate) fn of_refused(refused: Refused) -> Refusal {
     let Refused { code, head } = refused;
-    Refusal { head, ..Refusal::new(code, code.title()) }
+    Refusal {
+        head,
+        ..Refusal::new(code, code.title())
+    }
 }
 
 /// The draft as it is judged now: its key is older by the time it was held here.
@@ -76,7 +84,10 @@ pub(crate) fn storage_full() -> Refusal {
 
 /// The publisher's time was over before the draft was proposed.
 pub(crate) fn too_late() -> Refusal {
-    Refusal::of_publish(Code::DeadlineExceeded, "the draft waited for its turn too long")
+    Refusal::of_publish(
+        Code::DeadlineExceeded,
+        "the draft waited for its turn too long",
+    )
 }
 
 /// No permits for its bytes.

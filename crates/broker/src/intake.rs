@@ -59,7 +59,11 @@ impl<R> Intake<R> {
     const MAX_WAIT: Duration = Duration::from_secs(60);
 
     pub(crate) fn new() -> Self {
-        Self { open: VecDeque::new(), out: VecDeque::new(), next: 0 }
+        Self {
+            open: VecDeque::new(),
+            out: VecDeque::new(),
+            next: 0,
+        }
     }
 
     /// Takes a draft into the open batch.
@@ -86,7 +90,9 @@ impl<R> Intake<R> {
             if full && !drafts.is_empty() {
                 break;
             }
-            let Some(mut work) = self.open.pop_front() else { break };
+            let Some(mut work) = self.open.pop_front() else {
+                break;
+            };
             if work.deadline <= now {
                 late.push(work);
                 continue;
@@ -102,8 +108,16 @@ impl<R> Intake<R> {
         }
         let id = BatchId(self.next);
         self.next += 1;
-        self.out.push_back(Out { id, works, result: None });
-        Some(Closed { id, batch: Batch { wall_ms, drafts }, within })
+        self.out.push_back(Out {
+            id,
+            works,
+            result: None,
+        });
+        Some(Closed {
+            id,
+            batch: Batch { wall_ms, drafts },
+            within,
+        })
     }
 
     /// Takes the result of a batch.
@@ -139,8 +153,16 @@ impl<R> Intake<R> {
 
     /// Takes out everything, the proposed first.
     pub(crate) fn abandon(&mut self) -> Expired {
-        let proposed = self.out.drain(..).flat_map(|out| out.works).flatten().collect();
-        Expired { waiting: self.open.drain(..).collect(), proposed }
+        let proposed = self
+            .out
+            .drain(..)
+            .flat_map(|out| out.works)
+            .flatten()
+            .collect();
+        Expired {
+            waiting: self.open.drain(..).collect(),
+            proposed,
+        }
     }
 
     /// Takes out what was not proposed yet.

@@ -45,7 +45,10 @@ impl Replica {
 
     /// From now on `attended` hears of each entry; `None`: nobody does.
     pub(crate) fn attend(&self, attended: Option<Arc<Attended>>) {
-        *self.attended.write().unwrap_or_else(PoisonError::into_inner) = attended;
+        *self
+            .attended
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = attended;
     }
 }
 
@@ -66,7 +69,10 @@ impl StateMachine for ShardMachine {
     type Outcome = Outcome;
 
     fn apply(&mut self, at: LogPosition, command: Option<&Entry>) -> Option<Outcome> {
-        let place = At { term: at.term, index: at.index };
+        let place = At {
+            term: at.term,
+            index: at.index,
+        };
         let mut shard = self.replica.write();
         let outcome = match command {
             None => {
@@ -89,14 +95,21 @@ impl StateMachine for ShardMachine {
 
     fn freeze(&self) -> Box<dyn FrozenState> {
         let blocks = self.replica.read().freeze().blocks();
-        Box::new(FrozenShard { blocks, codec: Arc::clone(&self.blocks) })
+        Box::new(FrozenShard {
+            blocks,
+            codec: Arc::clone(&self.blocks),
+        })
     }
 
     fn restore(&mut self, blocks: &mut dyn Iterator<Item = Bytes>) -> Result<(), Malformed> {
-        let malformed = |bad: fanfare_core::shard::BadSnapshot| Malformed { what: bad.to_string() };
+        let malformed = |bad: fanfare_core::shard::BadSnapshot| Malformed {
+            what: bad.to_string(),
+        };
         let mut restore = Restore::new(self.replica.shards);
         for stored in blocks {
-            restore.take(&self.blocks.decode(&stored)?).map_err(malformed)?;
+            restore
+                .take(&self.blocks.decode(&stored)?)
+                .map_err(malformed)?;
         }
         let shard = restore.finish().map_err(malformed)?;
         let index = shard.applied().index;

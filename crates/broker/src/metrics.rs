@@ -36,7 +36,9 @@ impl Gauge {
     /// One less; stays at 0.
     pub fn dec(&self) {
         let less = |n: u64| Some(n.saturating_sub(1));
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .ok();
     }
 
     /// The number.

@@ -31,7 +31,9 @@ impl ClosedRuns {
     const MAX_ROWS: usize = 8 * MAX_IN_FLIGHT as usize;
 
     fn is_closed(&self, shard: ShardId, stream: u64, run: u32) -> bool {
-        self.rows.get(&(shard, stream)).is_some_and(|closed| run <= *closed)
+        self.rows
+            .get(&(shard, stream))
+            .is_some_and(|closed| run <= *closed)
     }
 
     fn close(&mut self, shard: ShardId, stream: u64, run: u32) {
@@ -68,7 +70,12 @@ struct Answers {
 impl PublishLink {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         let (answers, runs) = (Mutex::default(), Mutex::default());
-        Self { answers, news: Notify::new(), runs, metrics }
+        Self {
+            answers,
+            news: Notify::new(),
+            runs,
+            metrics,
+        }
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
@@ -88,7 +95,9 @@ impl PublishLink {
     ) {
         let slots = Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize));
         while let Some(request) = drafts.recv().await {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                break;
+            };
             self.metrics.drafts.inc();
             take(self.accept(request, slot, now()));
         }
@@ -106,12 +115,35 @@ impl PublishLink {
         slot: OwnedSemaphorePermit,
         now: Duration,
     ) -> Work {
-        let PublishRequest { seq, stream, run, shard, draft, timeout_ms } = request;
+        let PublishRequest {
+            seq,
+            stream,
+            run,
+            shard,
+            draft,
+            timeout_ms,
+        } = request;
         self.answers().open += 1;
-        let open = Open { link: Arc::clone(self), slot, seq, stream, run, shard };
+        let open = Open {
+            link: Arc::clone(self),
+            slot,
+            seq,
+            stream,
+            run,
+            shard,
+        };
         let deadline = now + Duration::from_millis(u64::from(timeout_ms));
-        let ticket = Ticket { open: Some(open), proposed: false };
-        Work { draft, ticket, arrived: now, deadline, room: None }
+        let ticket = Ticket {
+            open: Some(open),
+            proposed: false,
+        };
+        Work {
+            draft,
+            ticket,
+            arrived: now,
+            deadline,
+            room: None,
+        }
     }
 
     /// Writes answers until all requests are answered and no more come, or the edge is gone.
@@ -181,7 +213,11 @@ impl Ticket {
 
     /// True if an earlier draft of its run was sent back: then it must be too.
     pub(crate) fn run_closed(&self) -> bool {
-        let closed = |open: &Open| open.link.runs().is_closed(open.shard, open.stream, open.run);
+        let closed = |open: &Open| {
+            open.link
+                .runs()
+                .is_closed(open.shard, open.stream, open.run)
+        };
         self.open.as_ref().is_some_and(closed)
     }
 
@@ -203,7 +239,14 @@ impl Ticket {
 
     fn answer(&mut self, verdict: Verdict) {
         let Some(open) = self.open.take() else { return };
-        let Open { link, slot, seq, stream, run, shard } = open;
+        let Open {
+            link,
+            slot,
+            seq,
+            stream,
+            run,
+            shard,
+        } = open;
         match &verdict {
             Verdict::Placed(receipt) => {
                 link.metrics.placed.inc();
@@ -222,7 +265,9 @@ impl Ticket {
         }
         let mut answers = link.answers();
         answers.open -= 1;
-        answers.queue.push_back((PublishAnswer { seq, verdict }, slot));
+        answers
+            .queue
+            .push_back((PublishAnswer { seq, verdict }, slot));
         drop(answers);
         link.news.notify_one();
     }
@@ -256,7 +301,10 @@ mod tests {
         assert!(!runs.is_closed(ShardId(1), 7, 4));
         assert!(!runs.is_closed(ShardId(2), 7, 3));
         runs.close(ShardId(1), 7, 1);
-        assert!(runs.is_closed(ShardId(1), 7, 3), "a late answer of an old run opens nothing");
+        assert!(
+            runs.is_closed(ShardId(1), 7, 3),
+            "a late answer of an old run opens nothing"
+        );
     }
 
     #[test]

@@ -40,13 +40,26 @@ impl Reign {
         let role = group.role();
         let running = Mutex::new(RunningTime::new(replica.read().running_ms(), clock.now()));
         let over = CancellationToken::new();
-        Self { shard, term, group, replica, clock, over, role, view, running }
+        Self {
+            shard,
+            term,
+            group,
+            replica,
+            clock,
+            over,
+            role,
+            view,
+            running,
+        }
     }
 
     /// The shard's running time now, in ms.
     pub(crate) fn running_ms(&self) -> u64 {
         let (now, hears) = (self.clock.now(), self.group.hears_majority());
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).at(now, hears)
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .at(now, hears)
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -73,7 +86,10 @@ impl Reign {
 /// Whom a replica with this role follows.
 pub(crate) fn redirect(role: &Role, view: &View) -> Redirect {
     let leader: Option<NodeId> = role.leader.and_then(|leader| view.node_of(leader));
-    Redirect { leader, term: role.term }
+    Redirect {
+        leader,
+        term: role.term,
+    }
 }
 
 /// The shard's running time at its leader: what the state had when the reign began, and the
@@ -91,7 +107,10 @@ impl RunningTime {
 
     /// Begins at the time of the last entry applied.
     pub(crate) fn new(applied_ms: u64, now: Duration) -> Self {
-        Self { passed: Duration::from_millis(applied_ms), seen: now }
+        Self {
+            passed: Duration::from_millis(applied_ms),
+            seen: now,
+        }
     }
 
     /// The time at `now`, in ms.
@@ -117,6 +136,10 @@ mod tests {
         assert_eq!(time.at(secs(102), false), 6_000);
         assert_eq!(time.at(secs(103), true), 7_000);
         assert_eq!(time.at(secs(1_000), true), 9_000);
-        assert_eq!(time.at(secs(999), true), 9_000, "a clock that steps back changes nothing");
+        assert_eq!(
+            time.at(secs(999), true),
+            9_000,
+            "a clock that steps back changes nothing"
+        );
     }
 }

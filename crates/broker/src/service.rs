@@ -13,7 +13,7 @@ use fanfare_core::link::{
     EdgeSays, LeaderSays, NoRead, PageRequest, PublishAnswer, PublishRequest, Redirect,
     StandRequest,
 };
-use fanfare_core::name::{TopicName, TopicPattern};
+use fanfare_core::name::TopicName;
 use fanfare_core::position::Position;
 use fanfare_core::shard::{Command, Entry, Outcome, Unread};
 use fanfare_rpc::peer::Peer;
@@ -46,7 +46,10 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(parts: Arc<Parts>) -> Self {
-        Self { parts, links: AtomicU64::new(1) }
+        Self {
+            parts,
+            links: AtomicU64::new(1),
+        }
     }
 }
 
@@ -108,14 +111,19 @@ impl Peer for Service {
         Box::pin(async move {
             let redirect = parts.directory.redirect(shard);
             let Some(court) = parts.directory.court(shard) else {
-                return requests.iter().map(|_| Err(NoRead::Reroute(redirect))).collect();
+                return requests
+                    .iter()
+                    .map(|_| Err(NoRead::Reroute(redirect)))
+                    .collect();
             };
             if let Err(no) = confirm(&court).await {
                 return requests.iter().map(|_| Err(no.clone())).collect();
             }
             let wait = Duration::from_millis(u64::from(wait_ms));
             let until = parts.groups.clock.now() + wait;
-            let standings = requests.into_iter().map(|wish| stand_one(&court, wish, until));
+            let standings = requests
+                .into_iter()
+                .map(|wish| stand_one(&court, wish, until));
             join_all(standings).await
         })
     }
@@ -158,7 +166,10 @@ impl Peer for Service {
                         let refusal = refusal(Code::InvalidArgument, &bad.to_string());
                         return Err(NoRead::Refused(refusal.field(bad.rule)));
                     }
-                    let create = Command::Create { topic: name.clone(), own: rules };
+                    let create = Command::Create {
+                        topic: name.clone(),
+                        own: rules,
+                    };
                     match change(&court, create).await? {
                         Outcome::Created(Ok(info)) => Ok(vec![info_of(info)]),
                         Outcome::Created(Err(refused)) => {
@@ -168,7 +179,10 @@ impl Peer for Service {
                     }
                 }
                 TopicCommand::Delete { name, epoch } => {
-                    let delete = Command::Delete { topic: name.clone(), epoch };
+                    let delete = Command::Delete {
+                        topic: name.clone(),
+                        epoch,
+                    };
                     match change(&court, delete).await? {
                         Outcome::Deleted(Ok(_)) => Ok(Vec::new()),
                         Outcome::Deleted(Err(refused)) => {
@@ -183,15 +197,15 @@ impl Peer for Service {
                     let info = info.ok_or_else(|| not_found(&name))?;
                     Ok(vec![info_of(info)])
                 }
-                TopicCommand::List { pattern, after, limit } => {
+                TopicCommand::List {
+                    pattern,
+                    after,
+                    limit,
+                } => {
                     confirm(&court).await?;
-                    let every = || ">".parse::<TopicPattern>();
-                    let Ok(pattern) = pattern.map_or_else(every, Ok) else {
-                        return Ok(Vec::new());
-                    };
                     let shard = court.reign.replica.read();
                     let limit = usize::try_from(limit.min(MAX_LIST)).unwrap_or(0);
-                    let infos = shard.list(&pattern, after.as_ref(), limit);
+                    let infos = shard.list(pattern.as_ref(), after.as_ref(), limit);
                     Ok(infos.into_iter().map(info_of).collect())
                 }
             }
@@ -214,11 +228,7 @@ async fn confirm(court: &Court) -> Result<(), NoRead> {
 }
 
 /// The standing for one wish, once the head is as high as it asks.
-async fn stand_one(
-    court: &Court,
-    wish: StandRequest,
-    until: Duration,
-) -> Result<Standing, NoRead> {
+async fn stand_one(court: &Court, wish: StandRequest, until: Duration) -> Result<Standing, NoRead> {
     let reign = &court.reign;
     let mut applied = reign.replica.applied();
     loop {
@@ -226,7 +236,10 @@ async fn stand_one(
         if !reign.holds() {
             return Err(NoRead::Reroute(reign.redirect()));
         }
-        let read = reign.replica.read().stand(&wish.topic, wish.since, wish.poll, reign.term);
+        let read = reign
+            .replica
+            .read()
+            .stand(&wish.topic, wish.since, wish.poll, reign.term);
         let standing = match read {
             Ok(standing) => Some(standing),
             Err(Unread::Ephemeral) => Some(stand_ephemeral(court, wish.clone()).await?),
@@ -247,7 +260,9 @@ async fn stand_one(
         };
         if !moved {
             let why = "the topic's head is not at the wanted position yet";
-            return Err(NoRead::Refused(refusal(Code::NotReady, why).topic(wish.topic)));
+            return Err(NoRead::Refused(
+                refusal(Code::NotReady, why).topic(wish.topic),
+            ));
         }
     }
 }
@@ -282,13 +297,21 @@ async fn page(
     request: PageRequest,
     redirect: Redirect,
 ) -> Result<Page, NoRead> {
-    let PageRequest { topic, after, limit, bytes, .. } = &request;
+    let PageRequest {
+        topic,
+        after,
+        limit,
+        bytes,
+        ..
+    } = &request;
     let read = || local.replica.read().page(topic, *after, *limit, *bytes);
     let ahead = |page: &Page| page.gap.is_none() && *after > page.head;
     let first = match read() {
         Ok(page) => page,
         Err(Unread::Ephemeral) => {
-            let Some(court) = serving else { return Err(NoRead::Reroute(redirect)) };
+            let Some(court) = serving else {
+                return Err(NoRead::Reroute(redirect));
+            };
             let topic = topic.clone();
             let (reply, page) = oneshot::channel();
             let page = ask(&court, Msg::Page(request, reply), page).await?;
@@ -303,12 +326,19 @@ async fn page(
     if !ahead(&first) {
         return Ok(first);
     }
-    let Some(court) = serving else { return Err(NoRead::Reroute(redirect)) };
+    let Some(court) = serving else {
+        return Err(NoRead::Reroute(redirect));
+    };
     confirm(&court).await?;
     let mut page = read().map_err(|_| NoRead::Reroute(redirect))?;
     if ahead(&page) {
         let (reason, to) = (GapReason::PositionAhead, page.head);
-        let gap = Gap { reason, from: *after, to, missed: None };
+        let gap = Gap {
+            reason,
+            from: *after,
+            to,
+            missed: None,
+        };
         note_ahead(&court, topic, gap);
         page.gap = Some(gap);
     }
@@ -337,7 +367,10 @@ async fn change(court: &Court, command: Command) -> Result<Outcome, NoRead> {
         let code = Code::StorageFull;
         return Err(NoRead::Refused(refusal(code, code.title())));
     }
-    let entry = Entry { running_ms: reign.running_ms(), command };
+    let entry = Entry {
+        running_ms: reign.running_ms(),
+        command,
+    };
     match reign.group.propose(reign.term, entry, CHANGE_WITHIN).await {
         Ok((at, outcome)) if at.term == reign.term => Ok(outcome),
         Ok(_) | Err(ProposeError::Unknown) => {
@@ -361,12 +394,30 @@ fn not_found(topic: &TopicName) -> NoRead {
 
 fn unexpected(outcome: &Outcome) -> NoRead {
     tracing::error!(?outcome, "apply gave the outcome of another command");
-    NoRead::Refused(refusal(Code::Internal, "apply gave the outcome of another command"))
+    NoRead::Refused(refusal(
+        Code::Internal,
+        "apply gave the outcome of another command",
+    ))
 }
 
 fn info_of(info: fanfare_core::shard::TopicInfo) -> TopicInfo {
-    let fanfare_core::shard::TopicInfo { name, start, head, bytes, own: _, rules } = info;
-    TopicInfo { name, class: rules.class, epoch: head.epoch, start, head, bytes, rules }
+    let fanfare_core::shard::TopicInfo {
+        name,
+        start,
+        head,
+        bytes,
+        own: _,
+        rules,
+    } = info;
+    TopicInfo {
+        name,
+        class: rules.class,
+        epoch: head.epoch,
+        start,
+        head,
+        bytes,
+        rules,
+    }
 }
 
 /// Counts something while it is open.

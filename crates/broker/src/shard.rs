@@ -55,7 +55,10 @@ pub(crate) enum Msg {
     /// A proposal of the shard's own has ended.
     ChoreDone(Result<(), ProposeError>),
     /// A topic's actor has nothing to do; `received` says up to which message.
-    TopicIdle { topic: TopicName, received: u64 },
+    TopicIdle {
+        topic: TopicName,
+        received: u64,
+    },
     /// Hand the leadership over, once nothing is pending.
     Transfer(ReplicaId),
     /// The reign is over: answer all, end all, stop.
@@ -134,7 +137,14 @@ impl Actor for ShardActor {
     type Arguments = Args;
 
     async fn pre_start(&self, me: ShardRef, args: Args) -> Result<State, ActorProcessingErr> {
-        let Args { reign, metrics, rng, tasks, history_budget, mark_begun } = args;
+        let Args {
+            reign,
+            metrics,
+            rng,
+            tasks,
+            history_budget,
+            mark_begun,
+        } = args;
         let ring = me.clone();
         let news = Arc::new(Attended::new(
             reign.term,
@@ -143,7 +153,12 @@ impl Actor for ShardActor {
         ));
         reign.replica.attend(Some(Arc::clone(&news)));
         let (proposer, closed) = mpsc::channel(4);
-        tasks.spawn(propose_in_order(Arc::clone(&reign), closed, me.clone(), tasks.clone()));
+        tasks.spawn(propose_in_order(
+            Arc::clone(&reign),
+            closed,
+            me.clone(),
+            tasks.clone(),
+        ));
         let hall = Hall::new(Arc::clone(&reign), news, &metrics, tasks.clone(), &*rng);
         let chores = Chores::new(history_budget, mark_begun, rng);
         let mut state = State {
@@ -162,7 +177,12 @@ impl Actor for ShardActor {
         Ok(state)
     }
 
-    async fn handle(&self, me: ShardRef, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        me: ShardRef,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Publish(work) => state.on_draft(*work, &me).await,
             Msg::Settled(id, result) => {
@@ -219,7 +239,10 @@ impl State {
         }
         if let Some(transfer) = &self.transfer {
             let leader = self.reign.view().node_of(transfer.to);
-            return work.ticket.reroute(Redirect { leader, term: self.reign.term });
+            return work.ticket.reroute(Redirect {
+                leader,
+                term: self.reign.term,
+            });
         }
         if !self.reign.holds() {
             return work.ticket.reroute(self.reign.redirect());
@@ -265,7 +288,10 @@ impl State {
             self.metrics.batches.inc();
             self.metrics.batched_drafts.add(batch.drafts.len() as u64);
             let running_ms = self.reign.running_ms();
-            let entry = Entry { running_ms, command: Command::Place(batch) };
+            let entry = Entry {
+                running_ms,
+                command: Command::Place(batch),
+            };
             if self.proposer.try_send((id, entry, within)).is_err() {
                 // The proposer ends with the node's tasks; what it never took is not in the log.
                 self.intake.settle(id, Err(ProposeError::Stopped));
@@ -318,9 +344,16 @@ impl State {
         for work in waiting {
             work.ticket.refuse(fate::too_late());
         }
-        unknown(proposed.into_iter().map(Some).collect(), "proposed, and no result in time");
+        unknown(
+            proposed.into_iter().map(Some).collect(),
+            "proposed, and no result in time",
+        );
         self.hall.on_tick(now, me).await;
-        if self.transfer.as_ref().is_some_and(|transfer| transfer.until <= now) {
+        if self
+            .transfer
+            .as_ref()
+            .is_some_and(|transfer| transfer.until <= now)
+        {
             tracing::warn!(shard = %self.reign.shard, "leadership was not taken over in time");
             self.transfer = None;
         }
@@ -352,7 +385,11 @@ impl State {
 
     fn on_transfer(&mut self, to: ReplicaId) {
         let until = self.reign.clock.now() + TRANSFER_WITHIN;
-        self.transfer = Some(Transfer { to, asked: false, until });
+        self.transfer = Some(Transfer {
+            to,
+            asked: false,
+            until,
+        });
         for work in self.intake.take_waiting() {
             work.ticket.reroute(self.reign.redirect());
         }
@@ -361,7 +398,9 @@ impl State {
 
     /// Asks the other replica to take over once nothing of this one is pending.
     fn advance_transfer(&mut self) {
-        let Some(transfer) = &mut self.transfer else { return };
+        let Some(transfer) = &mut self.transfer else {
+            return;
+        };
         if transfer.asked || !self.intake.is_settled() {
             return;
         }
@@ -378,7 +417,10 @@ impl State {
         self.reign.over.cancel();
         let redirect = self.reign.redirect();
         let Expired { waiting, proposed } = self.intake.abandon();
-        unknown(proposed.into_iter().map(Some).collect(), "the leader lost its shard");
+        unknown(
+            proposed.into_iter().map(Some).collect(),
+            "the leader lost its shard",
+        );
         for work in waiting {
             work.ticket.reroute(redirect);
         }
@@ -413,7 +455,9 @@ async fn propose_in_order(
         match reign.group.submit(reign.term, entry).await {
             Ok(proposal) => drop(tasks.spawn(async move {
                 // A stopped actor has answered its drafts already.
-                shard.cast(Msg::Settled(id, proposal.outcome(within).await)).ok();
+                shard
+                    .cast(Msg::Settled(id, proposal.outcome(within).await))
+                    .ok();
             })),
             Err(error) => drop(shard.cast(Msg::Settled(id, Err(error)))),
         }

@@ -35,7 +35,12 @@ pub(crate) enum Msg {
     /// The view is another.
     View,
     /// A group has started, or not.
-    Started(ShardId, ReplicaId, Arc<Replica>, Result<Group<ShardMachine>, StartError>),
+    Started(
+        ShardId,
+        ReplicaId,
+        Arc<Replica>,
+        Result<Group<ShardMachine>, StartError>,
+    ),
     /// The role of a shard's replica is another.
     Role(ShardId),
     Tick,
@@ -83,16 +88,30 @@ impl Actor for ShardSupervisor {
     type State = State;
     type Arguments = Arc<Parts>;
 
-    async fn pre_start(&self, me: ShardsRef, parts: Arc<Parts>) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ShardsRef,
+        parts: Arc<Parts>,
+    ) -> Result<State, ActorProcessingErr> {
         follow_view(&parts, &me);
         tick(&parts, &me);
         let (placed, reigns) = (BTreeMap::new(), BTreeMap::new());
-        let mut state = State { parts, placed, reigns, stopping: false };
+        let mut state = State {
+            parts,
+            placed,
+            reigns,
+            stopping: false,
+        };
         state.on_view(&me);
         Ok(state)
     }
 
-    async fn handle(&self, me: ShardsRef, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        me: ShardsRef,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::View => state.on_view(&me),
             Msg::Started(shard, id, replica, started) => {
@@ -132,7 +151,10 @@ impl State {
         }
         let view = Arc::clone(&self.parts.view.borrow());
         for row in &view.shards {
-            let here = row.replicas.iter().find(|replica| replica.node == self.parts.node);
+            let here = row
+                .replicas
+                .iter()
+                .find(|replica| replica.node == self.parts.node);
             if let Some(replica) = here
                 && !self.placed.contains_key(&row.id)
             {
@@ -173,12 +195,24 @@ impl State {
             }
         };
         if self.stopping {
-            self.parts.groups.tasks.spawn(async move { group.stop().await });
+            self.parts
+                .groups
+                .tasks
+                .spawn(async move { group.stop().await });
             return;
         }
         let role = group.role();
         self.follow_role(shard, role.clone(), me);
-        self.parts.directory.put(shard, Local { id, group, replica, role, court: None });
+        self.parts.directory.put(
+            shard,
+            Local {
+                id,
+                group,
+                replica,
+                role,
+                court: None,
+            },
+        );
         self.initialize(shard);
     }
 
@@ -208,8 +242,12 @@ impl State {
     /// replica's log is empty. Every planned replica does; the group takes it once.
     fn initialize(&self, shard: ShardId) {
         let view = Arc::clone(&self.parts.view.borrow());
-        let Some(row) = view.shard(shard).filter(|row| !row.begun) else { return };
-        let Some(local) = self.parts.directory.get(shard) else { return };
+        let Some(row) = view.shard(shard).filter(|row| !row.begun) else {
+            return;
+        };
+        let Some(local) = self.parts.directory.get(shard) else {
+            return;
+        };
         let planned = row.replicas.iter().any(|replica| replica.id == local.id);
         if !planned || !local.group.is_empty() {
             return;
@@ -225,9 +263,14 @@ impl State {
 
     /// Begins a reign when the replica serves, and ends it when it does not.
     async fn on_role(&mut self, shard: ShardId, me: &ShardsRef) {
-        let Some(local) = self.parts.directory.get(shard) else { return };
+        let Some(local) = self.parts.directory.get(shard) else {
+            return;
+        };
         let role = local.role.borrow().clone();
-        let same = self.reigns.get(&shard).is_some_and(|reign| reign.term == role.term);
+        let same = self
+            .reigns
+            .get(&shard)
+            .is_some_and(|reign| reign.term == role.term);
         if role.serves && same {
             return;
         }
@@ -239,7 +282,9 @@ impl State {
 
     async fn begin_reign(&mut self, shard: ShardId, term: Term, failures: u32, me: &ShardsRef) {
         let parts = Arc::clone(&self.parts);
-        let Some(local) = parts.directory.get(shard) else { return };
+        let Some(local) = parts.directory.get(shard) else {
+            return;
+        };
         let reign = Arc::new(Reign::new(
             shard,
             term,
@@ -274,15 +319,31 @@ impl State {
         let confirmer = Arc::new(Confirmer::new(round, tasks, Arc::clone(&parts.metrics)));
         let room = Arc::new(Semaphore::new(parts.options.shard_bytes));
         let metrics = Arc::clone(&parts.metrics);
-        let court = Court { reign, actor, room, confirmer, metrics };
+        let court = Court {
+            reign,
+            actor,
+            room,
+            confirmer,
+            metrics,
+        };
         parts.directory.set_court(shard, Some(court.clone()));
         parts.metrics.reigns.inc();
         tracing::info!(%shard, %term, replica = %local.id, "leads a shard");
-        self.reigns.insert(shard, Sitting { term, actor: id, court, failures });
+        self.reigns.insert(
+            shard,
+            Sitting {
+                term,
+                actor: id,
+                court,
+                failures,
+            },
+        );
     }
 
     fn end_reign(&mut self, shard: ShardId) {
-        let Some(Sitting { term, court, .. }) = self.reigns.remove(&shard) else { return };
+        let Some(Sitting { term, court, .. }) = self.reigns.remove(&shard) else {
+            return;
+        };
         self.parts.directory.set_court(shard, None);
         court.reign.replica.attend(None);
         // An actor that has failed has answered all it had.
@@ -298,7 +359,10 @@ impl State {
         cause: &ActorProcessingErr,
         me: &ShardsRef,
     ) -> Result<(), ActorProcessingErr> {
-        let failed = self.reigns.iter().find(|(_, sitting)| sitting.actor == child);
+        let failed = self
+            .reigns
+            .iter()
+            .find(|(_, sitting)| sitting.actor == child);
         let Some((shard, failures)) = failed.map(|(s, sitting)| (*s, sitting.failures)) else {
             return Ok(());
         };
@@ -311,7 +375,8 @@ impl State {
             sitting.court.reign.over.cancel();
             self.parts.directory.set_court(shard, None);
             if sitting.court.reign.holds() {
-                self.begin_reign(shard, sitting.term, failures + 1, me).await;
+                self.begin_reign(shard, sitting.term, failures + 1, me)
+                    .await;
             }
         }
         Ok(())
@@ -366,7 +431,11 @@ fn follow_view(parts: &Arc<Parts>, me: &ShardsRef) {
 }
 
 fn tick(parts: &Arc<Parts>, me: &ShardsRef) {
-    let (clock, stop, me) = (Arc::clone(&parts.groups.clock), parts.stop.clone(), me.clone());
+    let (clock, stop, me) = (
+        Arc::clone(&parts.groups.clock),
+        parts.stop.clone(),
+        me.clone(),
+    );
     parts.groups.tasks.spawn(async move {
         loop {
             tokio::select! { biased;

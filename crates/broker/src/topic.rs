@@ -108,7 +108,15 @@ impl Actor for TopicActor {
     type Arguments = Args;
 
     async fn pre_start(&self, _: TopicRef, args: Args) -> Result<State, ActorProcessingErr> {
-        let Args { topic, reign, shard, audience, stream, metrics, tasks } = args;
+        let Args {
+            topic,
+            reign,
+            shard,
+            audience,
+            stream,
+            metrics,
+            tasks,
+        } = args;
         let (source, policy) = match stream {
             Some(stream) => {
                 let policy = stream.policy();
@@ -119,7 +127,10 @@ impl Actor for TopicActor {
                 let head = shard.head(&topic).unwrap_or_default();
                 let at = audience.lowest().unwrap_or(head).min(head);
                 let stream = shard.get(&topic).map(|info| info.head.epoch);
-                (Source::Shard { at, stream }, Policy::from(&shard.rules_of(&topic)))
+                (
+                    Source::Shard { at, stream },
+                    Policy::from(&shard.rules_of(&topic)),
+                )
             }
         };
         metrics.topics.inc();
@@ -138,7 +149,12 @@ impl Actor for TopicActor {
         })
     }
 
-    async fn handle(&self, me: TopicRef, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        me: TopicRef,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let counted = !matches!(msg, Msg::News | Msg::Idle);
         state.received += u64::from(counted);
         match msg {
@@ -189,7 +205,13 @@ impl State {
                 let history = stream.history();
                 let (head, start) = (history.head(), history.start());
                 let policy = stream.policy();
-                let scene = Scene { term, head, start, exists: true, policy };
+                let scene = Scene {
+                    term,
+                    head,
+                    start,
+                    exists: true,
+                    policy,
+                };
                 let page = after.map(|after| stream.page(after, limit, bytes));
                 self.audience.attach(link, shard_id, wish, &scene, page);
             }
@@ -208,7 +230,9 @@ impl State {
     /// Offers what has come since the last look. What ends a stream ends its audience.
     fn look(&mut self) {
         loop {
-            let Source::Shard { at, stream } = &mut self.source else { return };
+            let Source::Shard { at, stream } = &mut self.source else {
+                return;
+            };
             let (epoch, page) = {
                 let shard = self.reign.replica.read();
                 let epoch = shard.get(&self.topic).map(|info| info.head.epoch);
@@ -221,7 +245,9 @@ impl State {
                 Ok(page) => page,
                 Err(_) => return self.audience.end_all(&Ended::StreamEnded),
             };
-            let broken = page.gap.filter(|gap| !matches!(gap.reason, GapReason::Trimmed(_)));
+            let broken = page
+                .gap
+                .filter(|gap| !matches!(gap.reason, GapReason::Trimmed(_)));
             if !same || broken.is_some() || page.head < *at {
                 *at = page.head;
                 return self.audience.end_all(&Ended::StreamEnded);
@@ -230,7 +256,9 @@ impl State {
                 *at = gap.to;
                 self.audience.trimmed(page.start);
             }
-            let Some(last) = page.messages.last() else { return };
+            let Some(last) = page.messages.last() else {
+                return;
+            };
             *at = last.position;
             self.audience.offer(&page.messages);
         }
@@ -259,7 +287,10 @@ impl State {
 
     fn stand(&mut self, wish: &StandRequest) -> Result<Standing, NoRead> {
         let Source::Stream(stream) = &mut self.source else {
-            return Err(NoRead::Refused(refusal(Code::NotReady, "the topic's class has changed")));
+            return Err(NoRead::Refused(refusal(
+                Code::NotReady,
+                "the topic's class has changed",
+            )));
         };
         if !self.reign.serves() {
             return Err(NoRead::Reroute(self.reign.redirect()));
@@ -270,7 +301,10 @@ impl State {
 
     fn page(&mut self, wish: &PageRequest) -> Result<Page, NoRead> {
         let Source::Stream(stream) = &mut self.source else {
-            return Err(NoRead::Refused(refusal(Code::NotReady, "the topic's class has changed")));
+            return Err(NoRead::Refused(refusal(
+                Code::NotReady,
+                "the topic's class has changed",
+            )));
         };
         if !self.reign.serves() {
             return Err(NoRead::Reroute(self.reign.redirect()));
@@ -302,7 +336,10 @@ impl State {
             }
         };
         if quiet && spent && self.audience.is_empty() {
-            let idle = shard::Msg::TopicIdle { topic: self.topic.clone(), received: self.received };
+            let idle = shard::Msg::TopicIdle {
+                topic: self.topic.clone(),
+                received: self.received,
+            };
             // A shard's actor that has stopped ends this one.
             self.shard.cast(idle).ok();
         }
@@ -334,7 +371,13 @@ pub(crate) fn read_scene(
     let info = shard.get(topic);
     let start = info.as_ref().map_or(head.next(), |info| info.start);
     let policy = Policy::from(&shard.rules_of(topic));
-    let scene = Scene { term: reign.term, head, start, exists: info.is_some(), policy };
+    let scene = Scene {
+        term: reign.term,
+        head,
+        start,
+        exists: info.is_some(),
+        policy,
+    };
     let (limit, bytes) = Listeners::CATCH_UP;
     let page = match after {
         Some(after) if after != head => Some(shard.page(topic, after, limit, bytes)?),

@@ -43,7 +43,15 @@ impl Chores {
     ) -> Self {
         let (retention_at, mark_at) = (Duration::ZERO, Duration::ZERO);
         let (out, rests) = (false, false);
-        Self { history_budget, mark_begun, rng, out, rests, retention_at, mark_at }
+        Self {
+            history_budget,
+            mark_begun,
+            rng,
+            out,
+            rests,
+            retention_at,
+            mark_at,
+        }
     }
 
     pub(super) fn on_tick(&mut self) {
@@ -78,7 +86,11 @@ impl Chores {
         if !shard.begun() {
             let epoch_counter = reign.clock.wall_ms().saturating_sub(EPOCH_ORIGIN_MS).max(1);
             let secret = secret(&*self.rng);
-            return Some(Command::Begin { epoch_counter, secret, level: view.level });
+            return Some(Command::Begin {
+                epoch_counter,
+                secret,
+                level: view.level,
+            });
         }
         if shard.level() < view.level {
             return Some(Command::SetLevel(view.level));
@@ -114,7 +126,10 @@ impl State {
         };
         self.chores.out = true;
         let (reign, me) = (Arc::clone(&self.reign), me.clone());
-        let entry = Entry { running_ms: reign.running_ms(), command };
+        let entry = Entry {
+            running_ms: reign.running_ms(),
+            command,
+        };
         self.tasks.spawn(async move {
             let done = reign.group.propose(reign.term, entry, WITHIN).await;
             // A stopped actor has no chores.
@@ -134,11 +149,19 @@ pub(super) fn secret(rng: &dyn Rng) -> Secret {
 
 /// What a shard may retain: the smallest share of a node's budget over the nodes that hold it.
 fn share(view: &View, shard: ShardId, budget: u64) -> u64 {
-    let Some(row) = view.shard(shard) else { return budget };
+    let Some(row) = view.shard(shard) else {
+        return budget;
+    };
     let held = |node| {
-        let holds = |row: &&fanfare_core::view::ShardRow| row.replicas.iter().any(|r| r.node == node);
+        let holds =
+            |row: &&fanfare_core::view::ShardRow| row.replicas.iter().any(|r| r.node == node);
         view.shards.iter().filter(holds).count().max(1) as u64
     };
-    let most = row.replicas.iter().map(|replica| held(replica.node)).max().unwrap_or(1);
+    let most = row
+        .replicas
+        .iter()
+        .map(|replica| held(replica.node))
+        .max()
+        .unwrap_or(1);
     budget / most
 }

@@ -121,7 +121,11 @@ impl Hall {
         let (class, exists, explicit) = {
             let shard = self.reign.replica.read();
             let explicit = shard.create_policy() == CreatePolicy::Explicit;
-            (shard.class_of(&topic), shard.get(&topic).is_some(), explicit)
+            (
+                shard.class_of(&topic),
+                shard.get(&topic).is_some(),
+                explicit,
+            )
         };
         if explicit && !exists {
             return link.put(|outbox| outbox.end(id, Ended::TopicNotFound));
@@ -150,7 +154,9 @@ impl Hall {
                     policy: scene.policy,
                 };
                 let absent = self.absent.entry(topic.clone()).or_insert_with(fresh);
-                absent.audience.attach(link, self.reign.shard, wish, &scene, page);
+                absent
+                    .audience
+                    .attach(link, self.reign.shard, wish, &scene, page);
             }
             Err(why) => link.put(|outbox| outbox.end(wish.attach.id, ended_by(why))),
         }
@@ -170,7 +176,11 @@ impl Hall {
     }
 
     fn forget_if_idle(&mut self, topic: &TopicName) {
-        if self.absent.get(topic).is_none_or(|absent| absent.audience.is_empty()) {
+        if self
+            .absent
+            .get(topic)
+            .is_none_or(|absent| absent.audience.is_empty())
+        {
             self.absent.remove(topic);
             if !self.topics.contains_key(topic) {
                 self.attended.leave(topic);
@@ -184,11 +194,16 @@ impl Hall {
         let (class, unmade) = {
             let shard = self.reign.replica.read();
             let explicit = shard.create_policy() == CreatePolicy::Explicit;
-            (shard.class_of(&topic), explicit && shard.get(&topic).is_none())
+            (
+                shard.class_of(&topic),
+                explicit && shard.get(&topic).is_none(),
+            )
         };
         if unmade {
             let code = Code::TopicNotFound;
-            return work.ticket.refuse(refusal(code, code.title()).as_publish().topic(topic));
+            return work
+                .ticket
+                .refuse(refusal(code, code.title()).as_publish().topic(topic));
         }
         if class == Class::Durable {
             // The class changed twice within a batch: the next sending finds it as it is.
@@ -241,11 +256,16 @@ impl Hall {
         let (class, unmade) = {
             let shard = self.reign.replica.read();
             let explicit = shard.create_policy() == CreatePolicy::Explicit;
-            (shard.class_of(topic), explicit && shard.get(topic).is_none())
+            (
+                shard.class_of(topic),
+                explicit && shard.get(topic).is_none(),
+            )
         };
         if unmade {
             let code = Code::TopicNotFound;
-            return Err(Some(NoRead::Refused(refusal(code, code.title()).topic(topic.clone()))));
+            return Err(Some(NoRead::Refused(
+                refusal(code, code.title()).topic(topic.clone()),
+            )));
         }
         if class == Class::Durable {
             let why = "the topic's class has just changed";
@@ -268,7 +288,11 @@ impl Hall {
         class: Class,
         me: &ShardRef,
     ) -> Result<&mut Seated, NoSeat> {
-        if self.topics.get(topic).is_some_and(|seated| seated.class != class) {
+        if self
+            .topics
+            .get(topic)
+            .is_some_and(|seated| seated.class != class)
+        {
             self.unseat(topic, Ended::StreamEnded);
         }
         if !self.topics.contains_key(topic) {
@@ -321,9 +345,13 @@ impl Hall {
             tasks: self.tasks.clone(),
         };
         let slot = Arc::new(OnceLock::new());
-        let actor = TopicActor { bell: Arc::clone(&slot) };
+        let actor = TopicActor {
+            bell: Arc::clone(&slot),
+        };
         let spawned = ractor::Actor::spawn_linked(None, actor, args, me.get_cell()).await;
-        let Ok((actor, _)) = spawned else { return Err(NoSeat::NoRoom) };
+        let Ok((actor, _)) = spawned else {
+            return Err(NoSeat::NoRoom);
+        };
         let bell = Arc::clone(slot.get_or_init(|| topic::bell(&actor)));
         let seat = match class {
             Class::Durable => Seat::Reader(Arc::clone(&bell)),
@@ -333,7 +361,14 @@ impl Hall {
         // What came before it was seated is looked for at once.
         bell.ring();
         self.names.insert(actor.get_id(), topic.clone());
-        self.topics.insert(topic.clone(), Seated { actor, class, sent: 0 });
+        self.topics.insert(
+            topic.clone(),
+            Seated {
+                actor,
+                class,
+                sent: 0,
+            },
+        );
         Ok(())
     }
 
@@ -349,7 +384,11 @@ impl Hall {
     pub(super) async fn on_news(&mut self, me: &ShardRef) {
         let news = self.attended.take();
         for topic in &news.changed {
-            if self.topics.get(topic).is_some_and(|seated| seated.class == Class::Ephemeral) {
+            if self
+                .topics
+                .get(topic)
+                .is_some_and(|seated| seated.class == Class::Ephemeral)
+            {
                 self.unseat(topic, Ended::StreamEnded);
             }
             if self.absent.contains_key(topic) {
@@ -369,7 +408,10 @@ impl Hall {
     async fn on_absent_changed(&mut self, topic: &TopicName, me: &ShardRef) {
         let (exists, class, broken) = {
             let shard = self.reign.replica.read();
-            let lowest = self.absent.get(topic).and_then(|absent| absent.audience.lowest());
+            let lowest = self
+                .absent
+                .get(topic)
+                .and_then(|absent| absent.audience.lowest());
             let page = lowest.and_then(|at| shard.page(topic, at, 1, 0).ok());
             let gap = page.and_then(|page| page.gap);
             let broken = gap.is_some_and(|gap| !matches!(gap.reason, GapReason::Trimmed(_)));
@@ -406,7 +448,12 @@ impl Hall {
             let explicit = shard.create_policy() == CreatePolicy::Explicit;
             explicit || Policy::from(&shard.rules_of(topic)) != absent.policy
         };
-        let stale: Vec<_> = self.absent.iter().filter(others).map(|(t, _)| t.clone()).collect();
+        let stale: Vec<_> = self
+            .absent
+            .iter()
+            .filter(others)
+            .map(|(t, _)| t.clone())
+            .collect();
         for topic in stale {
             self.send_absent_away(&topic);
         }
@@ -446,7 +493,11 @@ impl Hall {
     }
 
     pub(super) fn on_idle(&mut self, topic: &TopicName, received: u64) {
-        if self.topics.get(topic).is_some_and(|seated| seated.sent == received) {
+        if self
+            .topics
+            .get(topic)
+            .is_some_and(|seated| seated.sent == received)
+        {
             self.unseat(topic, Ended::StreamEnded);
         }
     }

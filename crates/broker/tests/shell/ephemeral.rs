@@ -1,0 +1,99 @@
+//! Ephemeral topics: sequenced by the leader, in no log, with an epoch for each reign.
+
+use fanfare_core::gap::{Answer, GapReason, Since};
+use fanfare_core::link::{Ended, Live};
+use fanfare_core::position::Position;
+use fanfare_core::receipt::Reached;
+use fanfare_core::rule::Class;
+use fanfare_rpc::topics::TopicCommand;
+
+use crate::people::{Edge, Publisher, draft, keyed, page, stand, texts, wish};
+use crate::world::{SHARD, World, in_time};
+
+#[tokio::test]
+async fn messages_are_placed_and_delivered_without_the_log() {
+    let world = World::new(1).await;
+    let mut edge = Edge::of(&world.node(1).peer);
+    let attached = edge.attach("live.a", None).await;
+    assert_eq!(attached.policy.class, Class::Ephemeral);
+    let before = world.node(1).broker.status()[0].group.last_index;
+    let mut alice = Publisher::of(&world.node(1).peer);
+    for n in 0..20 {
+        let receipt = alice.place(draft("live.a", &n.to_string())).await;
+        assert_eq!(receipt.reached, Reached::Ephemeral);
+        assert_eq!(receipt.position.map(|p| p.epoch), Some(attached.head.epoch));
+    }
+    let (at, payloads) = edge.payloads(attached.head, 20).await;
+    assert_eq!(payloads.len(), 20);
+    assert_eq!(world.node(1).broker.status()[0].group.last_index, before);
+    let page = page(&world.node(1).peer, "live.a", attached.head, true)
+        .await
+        .unwrap();
+    assert_eq!((page.messages.len(), page.head), (20, at));
+    let standing = stand(&world.node(1).peer, wish("live.a", Since::Latest), 0)
+        .await
+        .unwrap();
+    assert_eq!(standing.head, at);
+}
+
+#[tokio::test]
+async fn a_key_is_known_to_the_stream() {
+    let world = World::new(1).await;
+    let mut alice = Publisher::of(&world.node(1).peer);
+    let first = alice.place(keyed("live.a", "x", "k")).await;
+    let repeat = alice.place(keyed("live.a", "x", "k")).await;
+    assert_eq!((repeat.position, repeat.duplicate), (first.position, true));
+}
+
+#[tokio::test]
+async fn a_new_reign_begins_new_streams_and_says_so() {
+    let mut world = World::new(1).await;
+    let mut alice = Publisher::of(&world.node(1).peer);
+    let old = alice.place(draft("live.a", "x")).await.position.unwrap();
+    let node = world.leader().await;
+    world.stop(node).await;
+    world.start(node).await;
+    world.leader().await;
+    let peer = &world.node(1).peer;
+    let standing = stand(peer, wish("live.a", Since::After(old)), 0)
+        .await
+        .unwrap();
+    assert!(standing.head.epoch > old.epoch);
+    assert!(matches!(standing.answer, Answer::Gap(gap) if gap.reason == GapReason::EpochChanged));
+    let mut edge = Edge::of(peer);
+    assert_eq!(edge.attach("live.a", Some(old)).await.live, Live::No);
+}
+
+#[tokio::test]
+async fn deleting_ends_the_stream_and_the_next_epoch_is_higher() {
+    let world = World::new(1).await;
+    let mut alice = Publisher::of(&world.node(1).peer);
+    let mut edge = Edge::of(&world.node(1).peer);
+    let attached = edge.attach("live.a", None).await;
+    let old = alice.place(draft("live.a", "x")).await.position.unwrap();
+    let delete = TopicCommand::Delete {
+        name: "live.a".parse().unwrap(),
+        epoch: None,
+    };
+    in_time("delete", world.node(1).peer.topics(SHARD, delete))
+        .await
+        .unwrap();
+    assert_eq!(edge.ended().await, (attached.id, Ended::StreamEnded));
+    let new = alice.place(draft("live.a", "y")).await.position.unwrap();
+    assert!(new.epoch > old.epoch);
+    assert_eq!(new.offset.0, 1);
+}
+
+#[tokio::test]
+async fn a_late_edge_catches_up_from_the_streams_beginning() {
+    let world = World::new(1).await;
+    let mut alice = Publisher::of(&world.node(1).peer);
+    let first = alice.place(draft("live.a", "a")).await.position.unwrap();
+    alice.place(draft("live.a", "b")).await;
+    let mut edge = Edge::of(&world.node(1).peer);
+    let begin = Position::new(first.epoch.0, 0);
+    let Live::Yes(run) = edge.attach("live.a", Some(begin)).await.live else {
+        panic!("two messages are near enough");
+    };
+    assert_eq!(texts(&run), ["a", "b"]);
+}

@@ -1,0 +1,10 @@
+//! The broker's shells over real consensus: one replica on a temporary disk, and three brokers in
+//! a process.
+
+mod attach;
+mod cluster;
+mod ephemeral;
+mod people;
+mod publish;
+mod reads;
+mod world;
