@@ -11,6 +11,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::limits::{Network, Rate};
+use crate::metrics::Metrics;
+
 /// Settings of an edge. The defaults are those of the papers.
 #[derive(Clone, Debug)]
 pub struct EdgeConfig {
@@ -24,6 +27,11 @@ pub struct EdgeConfig {
     pub public_polls: Option<u8>,
     /// Prefixed to the paths in `Link`, without a `/` at its end; mostly empty.
     pub base_path: String,
+    /// Requests of one address; `None`: as many as it likes.
+    pub requests: Option<Rate>,
+    /// Peers whose `X-Forwarded-For` is believed. While there are none, loopback and private
+    /// peers have no limit: each may be a proxy that stands for many.
+    pub trusted_proxies: Vec<Network>,
     pub publish: PublishLimits,
     pub sessions: SessionLimits,
 }
@@ -36,6 +44,11 @@ impl Default for EdgeConfig {
             policy: Policy::Open,
             public_polls: None,
             base_path: String::new(),
+            requests: Some(Rate {
+                per_second: 200,
+                burst: 400,
+            }),
+            trusted_proxies: Vec::new(),
             publish: PublishLimits::default(),
             sessions: SessionLimits::default(),
         }
@@ -142,4 +155,5 @@ pub struct EdgeDeps {
     pub tracker: TaskTracker,
     /// Cancelled when the node stops: what is left ends at once.
     pub stop: CancellationToken,
+    pub metrics: Arc<Metrics>,
 }

@@ -1,13 +1,14 @@
 //! From a request to its route: guards, credentials, query, and the headers of every answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
 use fanfare_core::code::Code;
 use fanfare_core::receipt::Refusal;
-use fanfare_protocol::header::{LAST_EVENT_ID, last_event_id};
+use fanfare_protocol::header::{LAST_EVENT_ID, last_event_id, prefers_html};
 use fanfare_protocol::limit::Limits;
 use fanfare_protocol::query::{BodyFormat, ReadQuery, ReadRoute};
 use fanfare_protocol::secret::Secret;
@@ -35,6 +36,7 @@ pub(crate) struct Front {
 /// Answers every request of the edge listener.
 pub(crate) async fn serve(State(front): State<Front>, request: Request<Body>) -> Response {
     let id = format!("{:016x}", front.state.deps.rng.next_u64());
+    front.state.deps.metrics.requests.inc();
     let origin = Origin::of(&request, &front.state.config.origins);
     let mut response = guarded(&front, request, &id, &origin).await;
     let headers = response.headers_mut();
@@ -58,6 +60,7 @@ async fn guarded(front: &Front, request: Request<Body>, id: &str, origin: &Origi
     let route = Route::of(request.uri().path());
     let posted = request.method() == Method::POST;
     let refuse = |code, why: &str| {
+        front.state.deps.metrics.requests_refused.inc();
         let refusal = Refusal::new(code, why);
         problem(
             &if posted {
@@ -102,6 +105,8 @@ async fn routed(
     id: &str,
     origin: &Origin,
 ) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map(|from| from.0.ip());
     let call = Call {
         front,
         query: request.uri().query().unwrap_or("").to_owned(),
@@ -109,6 +114,12 @@ async fn routed(
         headers: request.headers().clone(),
         trusted: origin.trusted(request.headers()),
     };
+    let EdgeState { deps, limiter, .. } = &*front.state;
+    if let Err(refusal) = limiter.admit(deps.clock.now(), peer, &call.headers) {
+        deps.metrics.requests_refused.inc();
+        return refused(&call, route, refusal, id);
+    }
+    let sessions = &front.sessions;
     let answer = match route {
         Route::Home => call
             .bearer(None)
@@ -121,25 +132,58 @@ async fn routed(
         Route::Batch => return batch::publish(&call, request.into_body(), id),
         Route::Ws => {
             let opening = call.reader(ReadRoute::Ws);
-            transport::ws::serve(&front.sessions, request, opening)
+            transport::ws::serve(sessions, request, opening)
         }
         Route::Sse => match call.reader(ReadRoute::Sse) {
-            Ok((query, bearer)) => transport::sse::serve(&front.sessions, query, bearer).await,
+            Ok((query, bearer)) => transport::sse::serve(sessions, query, bearer).await,
             Err(refusal) => Err(refusal),
         },
         Route::Tail => match call.reader(ReadRoute::Tail) {
-            Ok((query, bearer)) => transport::tail::serve(&front.sessions, query, bearer).await,
+            Ok((query, bearer)) => transport::tail::serve(sessions, query, bearer).await,
             Err(refusal) => Err(refusal),
         },
-        Route::Poll => return poll(&call, id).await,
+        Route::Poll => match call.reader(ReadRoute::Poll) {
+            Ok((query, bearer)) => {
+                let seen = call.text(&header::IF_NONE_MATCH);
+                let head = call.method == Method::HEAD;
+                transport::poll::serve(sessions, query, bearer, seen, head).await
+            }
+            Err(refusal) => Err(refusal),
+        },
     };
     match answer {
         Ok(response) => response,
-        Err(refusal) => {
-            let sse = route == Route::Sse;
-            let stream = sse.then(|| transport::sse::refused(&front.sessions, &refusal));
-            stream.flatten().unwrap_or_else(|| problem(&refusal, id))
+        Err(refusal) => refused(&call, route, refusal, id),
+    }
+}
+
+/// A refusal as the route tells it: SSE keeps its browser trying, a poll may be HTML, a publish
+/// says what became of it.
+fn refused(call: &Call<'_>, route: Route, refusal: Refusal, id: &str) -> Response {
+    let sessions = &call.front.sessions;
+    match route {
+        Route::Publish | Route::Batch => problem(&single::of_publish(refusal), id),
+        Route::Sse => {
+            transport::sse::refused(sessions, &refusal).unwrap_or_else(|| problem(&refusal, id))
         }
+        Route::Poll => {
+            let (accept, limits) = (call.text(&header::ACCEPT), call.limits());
+            let query = ReadQuery::read(ReadRoute::Poll, &call.query, accept, &limits).ok();
+            // A query that does not parse is answered in the format it seems to want.
+            let seems = || {
+                let named = call.query.split('&').any(|pair| pair == "format=html");
+                named || accept.is_some_and(prefers_html)
+            };
+            if query
+                .as_ref()
+                .map_or_else(seems, |query| query.format == BodyFormat::Html)
+            {
+                transport::poll::refused(sessions, query.as_ref(), &refusal)
+            } else {
+                problem(&refusal, id)
+            }
+        }
+        Route::Home | Route::Error(_) | Route::Ws | Route::Tail => problem(&refusal, id),
     }
 }
 
@@ -178,13 +222,14 @@ impl Call<'_> {
         }
     }
 
+    fn text(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
     /// What a reader wants, and who it is. `Last-Event-ID` wins over `cursor=`: a browser repeats
     /// the URL it was opened with.
     fn reader(&self, route: ReadRoute) -> Result<(ReadQuery, Bearer), Refusal> {
-        let accept = self
-            .headers
-            .get(header::ACCEPT)
-            .and_then(|value| value.to_str().ok());
+        let accept = self.text(&header::ACCEPT);
         let mut query = ReadQuery::read(route, &self.query, accept, &self.limits())?;
         if route == ReadRoute::Sse
             && let Some(raw) = self.once(LAST_EVENT_ID)?
@@ -197,43 +242,6 @@ impl Call<'_> {
         }
         let bearer = self.bearer(query.token.take())?;
         Ok((query, bearer))
-    }
-}
-
-async fn poll(call: &Call<'_>, id: &str) -> Response {
-    let sessions = &call.front.sessions;
-    let accept = call
-        .headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
-    let (query, bearer) = match call.reader(ReadRoute::Poll) {
-        Ok((query, bearer)) => (query, bearer),
-        Err(refusal) => {
-            // What does not parse is told in the format it seems to want.
-            let limits = call.limits();
-            let query = ReadQuery::read(ReadRoute::Poll, &call.query, accept, &limits).ok();
-            let named = call.query.split('&').any(|pair| pair == "format=html");
-            let html = match &query {
-                Some(query) => query.format == BodyFormat::Html,
-                None => named || accept.is_some_and(fanfare_protocol::header::prefers_html),
-            };
-            if !html {
-                return problem(&refusal, id);
-            }
-            return transport::poll::refused(sessions, query.as_ref(), &refusal);
-        }
-    };
-    let seen = call
-        .headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok());
-    let head = call.method == Method::HEAD;
-    match transport::poll::serve(sessions, query.clone(), bearer, seen, head).await {
-        Ok(response) => response,
-        Err(refusal) if query.format == BodyFormat::Html => {
-            transport::poll::refused(sessions, Some(&query), &refusal)
-        }
-        Err(refusal) => problem(&refusal, id),
     }
 }
 

@@ -8,6 +8,8 @@ mod cors;
 pub mod directory;
 mod grpc_publish;
 mod http;
+pub mod limits;
+mod metrics;
 mod problem;
 pub mod publish;
 mod reading;
@@ -22,6 +24,8 @@ mod testing;
 pub mod topics;
 mod transport;
 
+pub use metrics::{Counter, Gauge, Metrics};
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,10 +37,12 @@ use config::{EdgeConfig, EdgeDeps};
 use directory::Directory;
 use grpc_publish::GrpcPublisher;
 use http::Front;
+use limits::Limiter;
 use publish::Publisher;
 use sessions::Sessions;
 use state::{Drain, EdgeState};
 use topics::{RuleKeeper, Topics};
+use transport::grpc::GrpcReader;
 
 /// How often a leaving edge looks whether its sessions are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
@@ -67,12 +73,14 @@ impl Edge {
             draining.clone(),
         );
         let door = Door::new(config.policy);
+        let limiter = Limiter::new(config.requests, config.trusted_proxies.clone());
         let state = Arc::new(EdgeState {
             config,
             deps,
             directory,
             publisher,
             door,
+            limiter,
             draining,
         });
         let sessions = Sessions::start(state.clone()).await?;
@@ -111,13 +119,13 @@ impl Edge {
     /// `fanfare.v1.Subscriber`.
     pub fn grpc_subscriber(&self) -> Arc<dyn public::Subscriber> {
         let sessions = self.front.sessions.clone();
-        Arc::new(transport::grpc::GrpcReader { sessions })
+        Arc::new(GrpcReader { sessions })
     }
 
     /// `fanfare.v1.History`.
     pub fn grpc_history(&self) -> Arc<dyn public::History> {
         let sessions = self.front.sessions.clone();
-        Arc::new(transport::grpc::GrpcReader { sessions })
+        Arc::new(GrpcReader { sessions })
     }
 
     /// `fanfare.v1.TopicAdmin`; the keeper proposes rules.

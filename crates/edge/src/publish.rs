@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::config::{EdgeDeps, PublishLimits};
 use crate::directory::Directory;
+use crate::metrics::Metrics;
 use crate::state::Drain;
 use desk::{Inbox, Input};
 
@@ -40,6 +41,7 @@ struct Shared {
     room: Arc<Semaphore>,
     inbox: Arc<Inbox>,
     streams: AtomicU64,
+    metrics: Arc<Metrics>,
 }
 
 impl Publisher {
@@ -63,6 +65,7 @@ impl Publisher {
             room,
             inbox,
             streams: AtomicU64::new(1),
+            metrics: deps.metrics.clone(),
         };
         Self {
             shared: Arc::new(shared),
@@ -133,6 +136,7 @@ impl PublishStream {
             () = self.shared.clock.sleep(self.shared.limits.room_wait) => None,
         };
         permit.map(Room).ok_or_else(|| {
+            self.shared.metrics.overloaded.inc();
             let why = "too many bytes of publishes are in flight on this node";
             Refusal::of_publish(Code::Overloaded, why).retry_after(1_000)
         })

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::auth::Door;
 use crate::config::{EdgeConfig, EdgeDeps};
 use crate::directory::Directory;
+use crate::limits::Limiter;
 use crate::publish::Publisher;
 
 /// Shared by all requests and sessions of an edge.
@@ -19,6 +20,8 @@ pub(crate) struct EdgeState {
     pub(crate) publisher: Publisher,
     /// Tells credentials apart.
     pub(crate) door: Door,
+    /// Counts requests by address.
+    pub(crate) limiter: Limiter,
     /// Becomes `Some` once, when the node begins to leave.
     pub(crate) draining: watch::Receiver<Option<Drain>>,
 }

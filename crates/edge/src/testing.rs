@@ -126,6 +126,7 @@ impl World {
             peers: Arc::new(self.clone()),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
+            metrics: Arc::default(),
         };
         let edge = Edge::build(config, deps.clone()).await.unwrap();
         (edge, deps, view)

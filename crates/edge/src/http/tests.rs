@@ -442,3 +442,44 @@ async fn a_host_that_is_not_ours_is_a_rebound_name() {
     );
     assert!(answer.body.contains("allowed_hosts"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_address_does_not_ask_without_end() {
+    let requests = Some(crate::limits::Rate {
+        per_second: 1,
+        burst: 2,
+    });
+    let door = door(EdgeConfig {
+        requests,
+        ..EdgeConfig::default()
+    })
+    .await;
+    let from = |address: &str, uri: &str| {
+        let address: SocketAddr = address.parse().unwrap();
+        post(uri).extension(ConnectInfo(address))
+    };
+    for _ in 0..2 {
+        assert_eq!(door.send(from("192.0.2.1:5", NEWS), "x").await.status, 200);
+    }
+    let answer = door.send(from("192.0.2.1:6", NEWS), "x").await;
+    assert_eq!(
+        answer.problem(),
+        (
+            429,
+            "rate_limited".into(),
+            "not_placed".into(),
+            "retry_later".into()
+        )
+    );
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(door.send(from("192.0.2.2:5", NEWS), "x").await.status, 200);
+    assert_eq!(door.send(from("127.0.0.1:5", NEWS), "x").await.status, 200);
+    let stream = Request::get("/v1/sse?topic=news");
+    let stream = stream.extension(ConnectInfo("192.0.2.1:7".parse::<SocketAddr>().unwrap()));
+    let answer = door.send(stream, "").await;
+    assert_eq!(
+        answer.status, 200,
+        "an EventSource gives up on anything else"
+    );
+    assert!(answer.body.contains("rate_limited"), "{}", answer.body);
+}

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use fanfare_core::code::Outcome;
 use fanfare_core::id::{NodeId, ShardId};
 use fanfare_core::link::{PublishAnswer, PublishRequest, Redirect, Verdict};
 use fanfare_core::message::Draft;
@@ -162,6 +163,7 @@ impl Desk {
                 reply,
             } => {
                 let ticket = self.publishing.submit(now, stream, shard, draft, deadline);
+                self.deps.metrics.drafts.inc();
                 self.replies.insert(ticket, (room, reply));
             }
             Input::Close(stream) => self.publishing.close(stream),
@@ -206,6 +208,13 @@ impl Desk {
     }
 
     fn answer(&mut self, ticket: Ticket, result: Result<Receipt, Refusal>) {
+        let metrics = &self.deps.metrics;
+        metrics.drafts.dec();
+        match result.as_ref().map_err(|refusal| refusal.outcome) {
+            Ok(_) => metrics.acked.inc(),
+            Err(Outcome::Unknown) => metrics.unknown.inc(),
+            Err(Outcome::NotPlaced | Outcome::None) => metrics.refused.inc(),
+        }
         match self.replies.remove(&ticket) {
             // Whoever does not wait any more does not want to know.
             Some((_, Some(reply))) => drop(reply.send(result)),
@@ -224,6 +233,7 @@ impl Desk {
             self.publishing.leader(now, shard, Some(belief));
             return;
         }
+        self.deps.metrics.leader_searches.inc();
         let (directory, inbox) = (self.directory.clone(), self.inbox.clone());
         self.deps.tracker.spawn(async move {
             let leader = directory.seek(shard).await;
@@ -307,6 +317,7 @@ impl Desk {
 
     fn lose(&mut self, node: NodeId) {
         self.links.remove(&node);
+        self.deps.metrics.publish_links_lost.inc();
         tracing::debug!(%node, "a publish link ended");
         self.publishing.link_lost(self.deps.clock.now(), node);
     }

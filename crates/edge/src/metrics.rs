@@ -1,0 +1,82 @@
+//! What an edge counts. Names and exposition are the server's.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that grows and shrinks.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more.
+    pub fn inc(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less; stays at 0.
+    pub fn dec(&self) {
+        let less = |n: u64| Some(n.saturating_sub(1));
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .ok();
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts of one edge.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Requests of the edge listener, and those of them that a guard or limit refused.
+    pub requests: Counter,
+    pub requests_refused: Counter,
+    /// Drafts on their way, and how drafts ended: acked, definitely refused, unknown.
+    pub drafts: Gauge,
+    pub acked: Counter,
+    pub refused: Counter,
+    pub unknown: Counter,
+    /// Publishes refused for want of room on this node.
+    pub overloaded: Counter,
+    /// Publish links that broke, and searches for leaders.
+    pub publish_links_lost: Counter,
+    pub leader_searches: Counter,
+    /// Sessions that are open, waiting polls included, and those that ended.
+    pub sessions: Gauge,
+    pub ended: Counter,
+    /// Messages handed to sessions' transports, and the writes that carried them.
+    pub delivered: Counter,
+    pub writes: Counter,
+    /// Gaps told to subscribers.
+    pub gaps: Counter,
+    /// Subscriptions that presented a position.
+    pub resumes: Counter,
+    /// Topics attached again after a lost leader, link or digest.
+    pub reattached: Counter,
+    /// Digests of a leader that did not match twice in a row.
+    pub digest_mismatches: Counter,
+    /// Pages of history read for sessions and polls.
+    pub pages: Counter,
+}
