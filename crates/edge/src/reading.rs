@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanfare_core::code::Code;
-use fanfare_core::gap::{Page, Since, Standing};
+use fanfare_core::gap::{Answer, Page, Since, Standing};
 use fanfare_core::id::{NodeId, ShardId};
 use fanfare_core::link::{NoRead, PageRequest, StandRequest};
 use fanfare_core::name::TopicName;
@@ -110,14 +110,25 @@ impl Reading {
         .await
     }
 
-    /// A page: of the leader if the request says so, else of any replica, this node's first.
-    pub(crate) async fn page(&self, topic: &TopicName, request: PageRequest) -> Read<Page> {
+    /// A page: of the leader if the request says so, else of any replica, this node's first. Only
+    /// the leader's says that a position is ahead (C17).
+    pub(crate) async fn page(self: &Arc<Self>, topic: &TopicName, request: PageRequest) -> Read<Page> {
         let leader = request.leader;
-        self.ask(topic, leader, READY_WITHIN, Duration::ZERO, |_, shard, peer| {
-            let answer = peer.page(PageRequest { shard, ..request.clone() });
-            async move { Some(answer.await) }
-        })
-        .await
+        let mut page = self
+            .ask(topic, leader, READY_WITHIN, Duration::ZERO, |_, shard, peer| {
+                let answer = peer.page(PageRequest { shard, ..request.clone() });
+                async move { Some(answer.await) }
+            })
+            .await?;
+        let after = request.after;
+        if leader && page.gap.is_none() && page.messages.is_empty() && page.head < after {
+            let since = Since::After(after);
+            let wish = StandRequest { topic: topic.clone(), since, poll: false, min_position: None };
+            if let Answer::Gap(gap) = self.stand(wish, Duration::ZERO).await?.answer {
+                page.gap = Some(gap);
+            }
+        }
+        Ok(page)
     }
 
     /// Asks until somebody answers or the time is over. `None` of a call: the node was not reached.

@@ -6,8 +6,6 @@ mod attach;
 mod link;
 mod row;
 mod run;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

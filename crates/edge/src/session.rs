@@ -6,3 +6,6 @@ pub(crate) mod body;
 pub(crate) mod delivery;
 pub(crate) mod fetch;
 pub(crate) mod wire;
+
+#[cfg(test)]
+pub(crate) mod stage;

@@ -282,11 +282,16 @@ impl Relays {
         }
         let after = relay.last().unwrap_or(head);
         let run = Run { after, messages: page.messages };
-        let reached = run.end() == head || run.messages.is_empty();
+        let run_end = run.end();
+        let reached = run_end >= head || run.messages.is_empty();
         if !run.messages.is_empty() && !self.push_run(relay, run, batch) {
             return self.begin_at(relay, head, batch);
         }
         if reached {
+            if run_end != head {
+                // Nothing new, and yet not at head: the next try comes a little later.
+                self.attacher_failed(relay);
+            }
             self.want(relay);
         } else if pages + 1 >= FILL_PAGES {
             self.begin_at(relay, head, batch);

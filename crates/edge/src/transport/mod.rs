@@ -9,6 +9,9 @@ pub(crate) mod sse;
 pub(crate) mod tail;
 pub(crate) mod ws;
 
+#[cfg(test)]
+mod tests;
+
 use fanfare_core::code::Code;
 use fanfare_core::gap::Since;
 use fanfare_core::name::TopicName;

@@ -1,0 +1,307 @@
+//! WebSocket.
+
+use std::time::Duration;
+
+use fanfare_core::rule::{RuleLayer, RuleTable, Slow};
+use fanfare_protocol::json::server_frame::ServerFrame;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::client::{Socket, briefs, one, subscribed};
+use crate::config::EdgeConfig;
+use crate::session::stage::Theatre;
+
+async fn theatre() -> Theatre {
+    Theatre::open(EdgeConfig::default()).await
+}
+
+async fn greeted(theatre: &Theatre) -> Socket {
+    let mut socket = Socket::open(theatre, "/v1/ws").await;
+    socket.say(r#"{"type":"hello","id":1}"#).await;
+    let ServerFrame::Welcome(welcome) = socket.frame().await else { panic!("no welcome") };
+    assert_eq!((welcome.id, welcome.heartbeat_ms), (Some(1), 15_000));
+    assert_eq!((welcome.node.as_str(), welcome.limits.max_topics), ("n1", 100));
+    socket
+}
+
+fn many(slow: Slow) -> RuleTable {
+    let mut table = RuleTable::default();
+    table.version = 1;
+    let layer = RuleLayer {
+        retain_bytes: Some(1 << 30),
+        retain_count: Some(100_000),
+        slow: Some(slow),
+        slow_lag: Some(100),
+        ..RuleLayer::default()
+    };
+    assert!(table.put(">".parse().unwrap(), layer));
+    table
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_from_hello_to_close() {
+    let theatre = theatre().await;
+    let head = theatre.stage.publish("news", "before");
+    let mut socket = greeted(&theatre).await;
+    socket.say(r#"{"type":"subscribe","id":2,"topic":"news"}"#).await;
+    let ServerFrame::Subscribed(answer) = socket.frame().await else { panic!("no answer") };
+    assert_eq!((answer.id, answer.answer.as_str(), answer.head), (Some(2), "latest", head));
+    assert!(answer.cursor.is_some());
+
+    let at = theatre.stage.publish("news", "hi");
+    let (items, cursor) = socket.items(1).await;
+    assert_eq!(briefs(&items), [format!("{at} hi")]);
+    assert!(cursor.is_some());
+
+    let draft = r#"{"type":"publish","id":3,"topic":"news","data":"mine"}"#;
+    socket.say(draft).await;
+    let (mut acked, mut item) = (None, None);
+    while acked.is_none() || item.is_none() {
+        match socket.frame().await {
+            ServerFrame::Ack { id: 3, ack } => acked = Some(ack),
+            frame => item = Some(one(frame)),
+        }
+    }
+    assert_eq!(item, Some(format!("{} mine", at.next())));
+
+    socket.say(r#"{"type":"ping","id":4}"#).await;
+    assert_eq!(socket.frame().await, ServerFrame::Pong { id: Some(4) });
+    socket.say(r#"{"type":"unsubscribe","id":5,"topic":"news"}"#).await;
+    assert!(matches!(socket.frame().await, ServerFrame::Unsubscribed(end) if end.id == Some(5)));
+    theatre.stage.publish("news", "unheard");
+    socket.say(r#"{"type":"ping","id":6}"#).await;
+    assert_eq!(socket.frame().await, ServerFrame::Pong { id: Some(6) });
+    socket.close().await;
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn topics_of_the_url_need_no_frame() {
+    let theatre = theatre().await;
+    let first = theatre.stage.publish("news", "1");
+    theatre.stage.publish_all("news", &["2", "3"]);
+    let mut socket = Socket::open(&theatre, &format!("/v1/ws?topic=news&from={first}")).await;
+    assert!(matches!(socket.frame().await, ServerFrame::Welcome(_)));
+    assert_eq!(subscribed(socket.frame().await).0, "recovered");
+    let (items, _) = socket.items(2).await;
+    let epoch = first.epoch.0;
+    assert_eq!(briefs(&items), [format!("{epoch}-2 2"), format!("{epoch}-3 3")]);
+    socket.say(r#"{"type":"hello","id":1}"#).await;
+    assert!(matches!(socket.frame().await, ServerFrame::Error { id: Some(1), .. }));
+    socket.close().await;
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_inside_a_run_of_the_tail_asks_nobody() {
+    let theatre = theatre().await;
+    let mut keeper = Socket::open(&theatre, "/v1/ws?topic=news").await;
+    keeper.frame().await;
+    subscribed(keeper.frame().await);
+    let last = theatre.stage.publish_all("news", &["1", "2", "3", "4"]);
+    keeper.items(4).await;
+    let reads = theatre.stage.reads();
+
+    let inside = fanfare_core::position::Position::new(last.epoch.0, 2);
+    let mut socket = Socket::open(&theatre, &format!("/v1/ws?topic=news&from={inside}")).await;
+    socket.frame().await;
+    assert_eq!(subscribed(socket.frame().await), ("recovered".to_owned(), Some(inside), last));
+    let (items, _) = socket.items(2).await;
+    assert_eq!(briefs(&items), [format!("{} 3", inside.next()), format!("{last} 4")]);
+    assert_eq!(theatre.stage.reads(), reads, "the tail answered");
+    assert_eq!(theatre.stage.attachments(), 1, "sessions share the attachment");
+    keeper.close().await;
+    socket.close().await;
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_frames_are_answered_and_worse_ones_end_the_session() {
+    let theatre = theatre().await;
+    let mut socket = greeted(&theatre).await;
+    for (frame, field) in [
+        (r#"{"type":"publish","id":3,"topic":"news","data":"hi","colour":"red"}"#, "colour"),
+        (r#"{"type":"subscribe","id":4,"topic":"a..b"}"#, "topic"),
+        (r#"{"type":"unsubscribe","id":5,"topic":"news"}"#, "topic"),
+    ] {
+        socket.say(frame).await;
+        let ServerFrame::Error { id, problem } = socket.frame().await else { panic!("{frame}") };
+        assert!(id.is_some());
+        assert_eq!(problem.field.as_deref(), Some(field), "{frame}");
+    }
+    socket.say(r#"{"type":"subscribe","id":6,"topic":"$vault"}"#).await;
+    assert!(matches!(socket.frame().await, ServerFrame::Error { id: Some(6), .. }));
+    socket.message(Message::binary(vec![1, 2, 3])).await;
+    assert_eq!(socket.ending().await, ("protocol_error".to_owned(), 4605));
+
+    let mut unkind = Socket::open(&theatre, "/v1/ws").await;
+    unkind.say(r#"{"type":"ping"}"#).await;
+    assert_eq!(unkind.ending().await, ("protocol_error".to_owned(), 4605));
+
+    let mut large = greeted(&theatre).await;
+    large.say(&format!(r#"{{"type":"ping","id":{}}}"#, " ".repeat(200_000))).await;
+    assert_eq!(large.ending().await, ("payload_too_large".to_owned(), 1009));
+
+    let mut wrong = Socket::open(&theatre, "/v1/ws?topic=news&cursor=nonsense").await;
+    assert_eq!(wrong.ending().await, ("bad_cursor".to_owned(), 4602));
+    drop((socket, unkind, large, wrong));
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_sent_away() {
+    let theatre = theatre().await;
+    let mut silent = Socket::open(&theatre, "/v1/ws").await;
+    assert_eq!(silent.ending().await, ("hello_timeout".to_owned(), 4002));
+    drop(silent);
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_gone_without_a_word_is_noticed() {
+    let theatre = theatre().await;
+    let mut socket = Socket::open(&theatre, "/v1/ws?topic=news&heartbeat=5").await;
+    socket.frame().await;
+    subscribed(socket.frame().await);
+    // The connection stays, but nobody reads or answers pings.
+    theatre.until("the session is over", || theatre.sessions().count() == 0).await;
+    let lived = theatre.deps.clock.now();
+    assert!((20..30).contains(&lived.as_secs()), "{lived:?}");
+    drop(socket);
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_pings_is_kept() {
+    let theatre = theatre().await;
+    let mut socket = Socket::open(&theatre, "/v1/ws?topic=news&heartbeat=5").await;
+    socket.frame().await;
+    subscribed(socket.frame().await);
+    for _ in 0..10 {
+        assert_eq!(socket.frame().await, ServerFrame::Heartbeat);
+    }
+    let at = theatre.stage.publish("news", "still here");
+    assert_eq!(one(socket.frame().await), format!("{at} still here"));
+    socket.close().await;
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_gets_everything_in_order_and_stops_nobody() {
+    let theatre = theatre().await;
+    theatre.stage.rules(&many(Slow::CatchUp));
+    let mut slow = Socket::with_room(&theatre, "/v1/ws?topic=news", 300).await;
+    slow.frame().await;
+    subscribed(slow.frame().await);
+    let mut fast = Socket::open(&theatre, "/v1/ws?topic=news").await;
+    fast.frame().await;
+    subscribed(fast.frame().await);
+    let payload = "y".repeat(2_000);
+    let mut last = None;
+    for n in 1..=1_500_u64 {
+        last = Some(theatre.stage.publish("news", &payload));
+        if n % 100 == 0 {
+            fast.items(100).await;
+        }
+    }
+    let epoch = last.unwrap().epoch.0;
+    for n in 1..=1_500_u64 {
+        // Pings of the heartbeat are answered inside the reading; nothing lands inside a frame.
+        if n % 200 == 0 {
+            theatre.deps.clock.sleep(Duration::from_secs(5)).await;
+            slow.message(Message::Ping(vec![7].into())).await;
+        }
+        let items = slow.one_item().await;
+        assert!(items.starts_with(&format!("{epoch}-{n} ")), "{n}: {items:.20}");
+    }
+    fast.close().await;
+    slow.close().await;
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_is_sent_away() {
+    let theatre = theatre().await;
+    theatre.stage.rules(&many(Slow::CatchUp));
+    let mut socket = Socket::with_room(&theatre, "/v1/ws?topic=news&heartbeat=55", 300).await;
+    socket.frame().await;
+    subscribed(socket.frame().await);
+    for _ in 0..100 {
+        theatre.stage.publish("news", &"z".repeat(1_000));
+    }
+    let begin = theatre.deps.clock.now();
+    theatre.until("the session is over", || theatre.sessions().count() == 0).await;
+    let lived = (theatre.deps.clock.now() - begin).as_secs();
+    assert!((58..70).contains(&lived), "{lived} s");
+    drop(socket);
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_of_a_conflating_topic_skips_to_the_newest() {
+    let theatre = theatre().await;
+    theatre.stage.rules(&many(Slow::Conflate));
+    let mut socket = Socket::with_room(&theatre, "/v1/ws?topic=news", 300).await;
+    socket.frame().await;
+    subscribed(socket.frame().await);
+    let payload = "y".repeat(2_000);
+    let mut last = theatre.stage.publish("news", &payload);
+    for n in 2..=600_u64 {
+        last = theatre.stage.publish("news", &payload);
+        if n % 50 == 0 {
+            theatre.deps.clock.sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let mut at = 0;
+    let mut gaps = 0;
+    while at < last.offset.0 {
+        let item = socket.one_item().await;
+        let epoch = last.epoch.0;
+        if let Some(gap) = item.strip_prefix(&format!("conflated {epoch}-{at}..{epoch}-")) {
+            at = gap.parse().unwrap();
+            gaps += 1;
+        } else {
+            assert!(item.starts_with(&format!("{epoch}-{} ", at + 1)), "{at}: {item:.30}");
+            at += 1;
+        }
+    }
+    assert!(gaps > 0, "600 messages are more than its lag");
+    socket.close().await;
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_two_topics_has_cursors_if_it_asks() {
+    let theatre = theatre().await;
+    let uri = "/v1/ws?topic=a&topic=b&cursors=true";
+    let mut socket = Socket::open(&theatre, uri).await;
+    socket.frame().await;
+    subscribed(socket.frame().await);
+    subscribed(socket.frame().await);
+    theatre.stage.publish("a", "1");
+    let (_, cursor) = socket.items(1).await;
+    let cursor = cursor.expect("asked for");
+    let missed = theatre.stage.publish("b", "2");
+    socket.items(1).await;
+    drop(socket);
+
+    let mut again = Socket::open(&theatre, &format!("/v1/ws?topic=a&topic=b&cursor={cursor}")).await;
+    again.frame().await;
+    let mut items = Vec::new();
+    let mut answers = 0;
+    while answers < 2 || items.is_empty() {
+        match again.frame().await {
+            ServerFrame::Subscribed(answer) => {
+                assert_eq!(answer.answer.as_str(), "recovered");
+                answers += 1;
+            }
+            ServerFrame::Items { items: some, cursor } => {
+                assert_eq!(cursor, None, "not asked for");
+                items.extend(some);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(briefs(&items), [format!("{missed} 2")]);
+    again.close().await;
+    theatre.close().await;
+}
