@@ -63,7 +63,7 @@ pub fn encode_messages<'a>(
     let mut ends = Vec::new();
     for message in messages {
         let item = pb::item::Item::Message(message_to_pb(topic, message));
-        put(&mut out, pb::Item { item: Some(item) });
+        put(&mut out, &pb::Item { item: Some(item) });
         // A run is far below 4 GiB: at most 256 messages, or 64 KiB, or one payload.
         ends.push(u32::try_from(out.len()).unwrap_or(u32::MAX));
     }
@@ -77,12 +77,12 @@ pub fn encode_messages<'a>(
 pub fn encode_gap(topic: &TopicName, gap: &Gap) -> Bytes {
     let mut out = BytesMut::new();
     let item = pb::item::Item::Gap(gap_to_pb(topic, gap));
-    put(&mut out, pb::Item { item: Some(item) });
+    put(&mut out, &pb::Item { item: Some(item) });
     out.freeze()
 }
 
 /// Appends one entry of the repeated field `Items.items`.
-fn put(out: &mut BytesMut, item: pb::Item) {
+fn put(out: &mut BytesMut, item: &pb::Item) {
     let len = item.encoded_len() as u64;
     out.reserve(encoded_len_varint(len) + 1 + item.encoded_len());
     encode_key(ITEMS, WireType::LengthDelimited, out);

@@ -12,4 +12,6 @@ pub mod peer;
 pub mod public;
 pub mod raft;
 pub mod server;
+#[cfg(test)]
+mod testing;
 pub mod topics;

@@ -1,5 +1,10 @@
 //! What prost and tonic generate. Nothing outside of this crate sees it.
-#![expect(unreachable_pub, reason = "generated")]
+#![expect(
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 
 /// The public services, package `fanfare.v1`.
 pub(crate) mod v1 {

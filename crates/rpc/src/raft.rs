@@ -4,6 +4,8 @@
 use bytes::Bytes;
 use fanfare_core::id::NodeId;
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc;
 
 use crate::identity::Misdirected;
 
@@ -28,7 +30,7 @@ pub struct RaftCall {
     pub bulk: bool,
 }
 
-/// The receiving end of a node.
+/// The receiving end of a node. Neither method is cancelled but by the caller's leaving.
 pub trait RaftDoor: Send + Sync + 'static {
     /// Answers a call of node `sender`.
     fn serve(
@@ -37,6 +39,16 @@ pub trait RaftDoor: Send + Sync + 'static {
         route: RaftRoute,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, RaftError>>;
+
+    /// Answers a pipeline of calls on `route`: bodies come in, their answers go out in the same
+    /// order. An error ends it. Ends when the bodies do and all are answered.
+    fn serve_pipeline(
+        &self,
+        sender: NodeId,
+        route: RaftRoute,
+        bodies: mpsc::Receiver<Bytes>,
+        answers: mpsc::Sender<Result<Bytes, RaftError>>,
+    ) -> BoxFuture<'static, ()>;
 }
 
 /// A call without an answer. Raft tries again by itself.

@@ -12,7 +12,8 @@ use tonic::transport::{Channel, Endpoint};
 /// Times and sizes of connections to other nodes.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    /// How long connecting may take. Default: 2 s.
+    /// How long connecting may take; shorter than any question, or what was not sent looks as if
+    /// it had been. Default: 1 s.
     pub connect_timeout: Duration,
     /// A connection on which nothing came for so long is asked for a sign of life. Default: 2 s.
     pub keep_alive: Duration,
@@ -27,7 +28,7 @@ pub struct ClientSettings {
 impl Default for ClientSettings {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(1),
             keep_alive: Duration::from_secs(2),
             keep_alive_timeout: Duration::from_secs(5),
             question: Duration::from_secs(2),

@@ -28,6 +28,10 @@ impl From<tonic::Status> for Failure {
         if let Some(refused) = Misdirected::of(&status) {
             return Self::Misdirected(refused);
         }
+        // tonic ends a call at the deadline that the other node was told, in these words.
+        if status.message() == tonic::TimeoutExpired(()).to_string() {
+            return Self::Timeout;
+        }
         match not_connected(&status) {
             Some(why) => Self::NotSent(why.to_owned()),
             None => Self::NoAnswer(format!("{}: {}", status.code(), status.message())),

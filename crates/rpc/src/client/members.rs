@@ -26,7 +26,7 @@ impl Dial for PeerClients {
     fn members(&self, address: &str) -> Arc<dyn Members> {
         Arc::new(RemoteMembers {
             address: address.to_owned(),
-            channel: self.at(address),
+            channel: self.to_members(address),
             settings: self.dialer().settings.clone(),
         })
     }

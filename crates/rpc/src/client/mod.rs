@@ -10,4 +10,7 @@ mod remote;
 
 pub use channel::ClientSettings;
 pub(crate) use channel::MAX_MESSAGE;
-pub use pool::PeerClients;
+pub use pool::{At, PeerClients};
+
+#[cfg(test)]
+mod tests;

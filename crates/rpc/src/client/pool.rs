@@ -1,4 +1,4 @@
-//! Finds the way to a node: connections by (node, generation, address), after the view.
+//! Finds the way to a node: connections by (node, generation, address).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +17,23 @@ use super::remote::Remote;
 
 /// Addresses asked for members at one time; beyond, the first is forgotten.
 const MAX_DIALED: usize = 512;
+/// Nodes connected to; beyond, the first is forgotten.
+const MAX_NODES: usize = 1_024;
+/// Starts and addresses of one node connected to: what the view says and what raft's routes say
+/// may differ for a while.
+const MAX_STARTS: usize = 2;
 
-/// Connections to the other nodes of the view. Those to an older start or another address of a
-/// node are dropped when the view says so and the node is asked for again. A clone is the same.
+/// One start of a node, at one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    pub node: NodeId,
+    pub generation: Generation,
+    /// `HOST:PORT` of its peer listener.
+    pub address: String,
+}
+
+/// Connections to other nodes. Those that are not used any more are dropped when newer ones of
+/// the same node are. A clone is the same.
 #[derive(Clone)]
 pub struct PeerClients {
     inner: Arc<Inner>,
@@ -29,15 +43,9 @@ struct Inner {
     own: Arc<dyn Peer>,
     local: Local,
     dialer: Dialer,
-    nodes: Mutex<BTreeMap<NodeId, Known>>,
+    /// Of each node the last used connections, the most recently used last.
+    nodes: Mutex<BTreeMap<NodeId, Vec<(At, Lanes)>>>,
     addresses: Mutex<BTreeMap<String, Channel>>,
-}
-
-/// Connections of one key.
-struct Known {
-    generation: Generation,
-    address: String,
-    lanes: Lanes,
 }
 
 impl PeerClients {
@@ -59,6 +67,7 @@ impl PeerClients {
                 settings,
             },
             nodes: Mutex::default(),
+            replicas: Mutex::default(),
             addresses: Mutex::default(),
         };
         Self {
@@ -66,61 +75,47 @@ impl PeerClients {
         }
     }
 
-    pub(super) fn tasks(&self) -> &TaskTracker {
-        &self.inner.dialer.tasks
-    }
-
-    pub(super) fn dialer(&self) -> &Dialer {
-        &self.inner.dialer
-    }
-
     /// The node as the view has it now; `None` if there is none or it is gone.
     pub(super) fn remote(&self, node: NodeId) -> Option<Remote> {
-        let Inner {
-            local,
-            dialer,
-            nodes,
-            ..
-        } = &*self.inner;
-        let view = local.view.borrow().clone();
-        let mut known = nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = self.inner.local.view.borrow().clone();
+        let mut known = self.inner.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|id, _| view.nodes.contains_key(id));
-        let row = view
-            .nodes
-            .get(&node)
-            .filter(|row| row.state != NodeState::Gone)?;
-        let address = &row.addresses.peer;
+        let row = view.nodes.get(&node).filter(|row| row.state != NodeState::Gone)?;
+        self.connect(&mut known, node, row.generation, &row.addresses.peer)
+    }
+
+    /// The node where the caller knows it to be.
+    pub(super) fn remote_at(&self, at: &At) -> Option<Remote> {
+        let mut known = self.inner.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        self.connect(&mut known, at.node, at.generation, &at.address)
+    }
+
+    fn connect(
+        &self,
+        known: &mut BTreeMap<NodeId, Known>,
+        node: NodeId,
+        generation: Generation,
+        address: &str,
+    ) -> Option<Remote> {
+        let Inner { local, dialer, .. } = &*self.inner;
         let lanes = match known.get(&node) {
-            Some(known) if known.generation == row.generation && known.address == *address => {
+            Some(known) if known.generation == generation && known.address == address => {
                 known.lanes.clone()
             }
             _ => {
                 let lanes = dialer.lanes(address)?;
-                let new = Known {
-                    generation: row.generation,
-                    address: address.clone(),
-                    lanes: lanes.clone(),
-                };
-                known.insert(node, new);
+                let address = address.to_owned();
+                known.insert(node, Known { generation, address, lanes: lanes.clone() });
                 lanes
             }
         };
-        Some(Remote {
-            node,
-            generation: row.generation,
-            lanes,
-            local: local.clone(),
-            dialer: dialer.clone(),
-        })
+        Some(Remote { node, generation, lanes, local: local.clone(), dialer: dialer.clone() })
     }
 
     /// The connection for membership calls to an address; `None` if it is no `HOST:PORT`.
-    pub(super) fn at(&self, address: &str) -> Option<Channel> {
-        let mut known = self
-            .inner
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn to_members(&self, address: &str) -> Option<Channel> {
+        let addresses = &self.inner.addresses;
+        let mut known = addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = known.get(address) {
             return Some(channel.clone());
         }
@@ -135,16 +130,11 @@ impl PeerClients {
 
 impl Peers for PeerClients {
     fn peer(&self, node: NodeId) -> Option<Arc<dyn Peer>> {
-        let own = self
-            .inner
-            .local
-            .identity
-            .borrow()
-            .map(|identity| identity.node);
+        let own = self.inner.local.identity.borrow().map(|own| own.node);
         if own == Some(node) {
             return Some(self.inner.own.clone());
         }
-        self.remote(node)
-            .map(|remote| Arc::new(remote) as Arc<dyn Peer>)
+        let remote = self.remote_at(&self.at(node)?)?;
+        Some(Arc::new(remote))
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_core::id::NodeId;
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::mpsc;
@@ -16,7 +15,7 @@ use crate::raft::{RaftCall, RaftError, RaftRoute};
 
 use super::channel::MAX_MESSAGE;
 use super::failure::{Failure, answer};
-use super::pool::PeerClients;
+use super::pool::{At, PeerClients};
 use super::remote::Remote;
 
 /// Answers of a pipeline waiting to be taken.
@@ -34,14 +33,14 @@ impl From<Failure> for RaftError {
 }
 
 impl PeerClients {
-    /// One call to the replica `call.route.to`, which runs on `node`; at most `within`.
+    /// One call to the replica `call.route.to`, which runs on the node `at`; at most `within`.
     pub fn raft(
         &self,
-        node: NodeId,
+        at: &At,
         call: RaftCall,
         within: Duration,
     ) -> BoxFuture<'static, Result<Bytes, RaftError>> {
-        let remote = self.remote(node);
+        let remote = self.remote_at(at);
         async move {
             let remote = remote.ok_or(RaftError::UnknownNode)?;
             let RaftCall { route, body, bulk } = call;
@@ -56,16 +55,16 @@ impl PeerClients {
         .boxed()
     }
 
-    /// A pipeline of calls on `route` to `node`: bodies go in, answers come out in the same order.
+    /// A pipeline of calls on `route` to the node `at`: bodies go in, answers come out in the same order.
     /// An error is the last answer.
     pub fn raft_pipeline(
         &self,
-        node: NodeId,
+        at: &At,
         route: RaftRoute,
         bodies: mpsc::Receiver<Bytes>,
     ) -> mpsc::Receiver<Result<Bytes, RaftError>> {
         let (answers, rx) = mpsc::channel(PIPELINE);
-        let remote = self.remote(node);
+        let remote = self.remote_at(at);
         self.tasks().spawn(async move {
             let ended = match remote {
                 Some(remote) => pipeline(remote, route, bodies, &answers).await,

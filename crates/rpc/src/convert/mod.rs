@@ -90,6 +90,13 @@ impl From<Malformed> for Refusal {
     }
 }
 
+/// To another node: between nodes a malformed message is a bug, not a client's mistake.
+impl From<Malformed> for tonic::Status {
+    fn from(bad: Malformed) -> Self {
+        Self::invalid_argument(bad.to_string())
+    }
+}
+
 /// A topic's name, refused as `invalid_topic`.
 pub(crate) fn topic(raw: &str, field: &'static str) -> Result<TopicName, Malformed> {
     raw.parse()

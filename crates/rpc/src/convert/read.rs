@@ -414,7 +414,7 @@ impl From<TopicInfo> for pb::TopicInfo {
             start: Some(start.into()),
             head: Some(head.into()),
             bytes,
-            rules: Some((&layer_of(rules)).into()),
+            rules: Some((&layer_of(&rules)).into()),
         }
     }
 }

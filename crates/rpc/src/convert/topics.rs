@@ -111,7 +111,7 @@ impl From<RuleLayer> for pb::Rules {
 }
 
 /// Resolved rules as a layer that sets all of them.
-pub(crate) fn layer_of(rules: Rules) -> RuleLayer {
+pub(crate) fn layer_of(rules: &Rules) -> RuleLayer {
     let Rules {
         class,
         retain_count,
@@ -123,14 +123,14 @@ pub(crate) fn layer_of(rules: Rules) -> RuleLayer {
         html,
     } = rules;
     RuleLayer {
-        class: Some(class),
-        retain_count: Some(retain_count),
-        retain_bytes: Some(retain_bytes),
-        retain_age: Some(retain_age),
-        slow: Some(slow),
-        slow_lag: Some(slow_lag),
-        dedup_age: Some(dedup_age),
-        html: Some(html),
+        class: Some(*class),
+        retain_count: Some(*retain_count),
+        retain_bytes: Some(*retain_bytes),
+        retain_age: Some(*retain_age),
+        slow: Some(*slow),
+        slow_lag: Some(*slow_lag),
+        dedup_age: Some(*dedup_age),
+        html: Some(*html),
     }
 }
 
@@ -154,7 +154,7 @@ impl From<TopicInfo> for pb::Topic {
             start: Some(start.into()),
             head: Some(head.into()),
             bytes,
-            rules: Some(layer_of(rules).into()),
+            rules: Some(layer_of(&rules).into()),
         }
     }
 }

@@ -5,21 +5,17 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use crate::convert::membership::propose;
-use crate::convert::{Malformed, required};
+use crate::convert::required;
 use crate::members::{Adopt, Beat, Envelope, Members};
 use crate::pb::peer as pb;
 use crate::pb::peer::members_server::Members as Service;
 
 pub(super) struct MembersService(pub(super) Arc<dyn Members>);
 
-fn bad(bad: Malformed) -> Status {
-    Status::invalid_argument(bad.to_string())
-}
-
 fn envelope(raw: Option<pb::Envelope>) -> Result<Envelope, Status> {
     required(raw, "envelope")
         .and_then(TryInto::try_into)
-        .map_err(bad)
+        .map_err(Status::from)
 }
 
 #[tonic::async_trait]
@@ -42,7 +38,7 @@ impl Service for MembersService {
         &self,
         call: Request<pb::AdoptRequest>,
     ) -> Result<Response<pb::AdoptAnswer>, Status> {
-        let adopt = Adopt::try_from(call.into_inner()).map_err(bad)?;
+        let adopt = Adopt::try_from(call.into_inner()).map_err(Status::from)?;
         Ok(Response::new(self.0.adopt(adopt).await.into()))
     }
 
@@ -50,7 +46,7 @@ impl Service for MembersService {
         &self,
         call: Request<pb::ProposeRequest>,
     ) -> Result<Response<pb::ProposeAnswer>, Status> {
-        let (envelope, command, within) = propose(call.into_inner()).map_err(bad)?;
+        let (envelope, command, within) = propose(call.into_inner()).map_err(Status::from)?;
         Ok(Response::new(
             self.0.propose(envelope, command, within).await.into(),
         ))
@@ -66,7 +62,7 @@ impl Service for MembersService {
         } = call.into_inner();
         let beat: Beat = required(beat, "beat")
             .and_then(TryInto::try_into)
-            .map_err(bad)?;
+            .map_err(Status::from)?;
         let result = match self.0.heartbeat(envelope(from)?, beat).await {
             Ok(beat) => pb::heartbeat_answer::Result::Beat(beat.into()),
             Err(error) => pb::heartbeat_answer::Result::Error(error.into()),

@@ -51,9 +51,13 @@ pub fn peer_routes(doors: PeerDoors) -> Routes {
     let links = peer::PeerService {
         local: local.clone(),
         peer,
+        tasks: tasks.clone(),
+    };
+    let raft = raft::RaftService {
+        local,
+        door: raft,
         tasks,
     };
-    let raft = raft::RaftService { local, door: raft };
     let members = members::MembersService(members);
     Routes::new(
         pb::peer::peer_server::PeerServer::new(links.clone())

@@ -12,7 +12,6 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::batch::batches;
-use crate::convert::Malformed;
 use crate::convert::content::Metas;
 use crate::convert::link::request;
 use crate::convert::read;
@@ -32,10 +31,6 @@ pub(super) struct PeerService {
     pub(super) local: Local,
     pub(super) peer: Arc<dyn Peer>,
     pub(super) tasks: TaskTracker,
-}
-
-fn bad(bad: Malformed) -> Status {
-    Status::invalid_argument(bad.to_string())
 }
 
 impl PeerService {
@@ -87,7 +82,7 @@ impl Links for PeerService {
             let drafts = drafts.into_iter().map(|raw| request(raw, &mut metas));
             drafts
                 .collect::<Result<Vec<PublishRequest>, _>>()
-                .map_err(bad)
+                .map_err(Status::from)
         });
         let (drafts, rx) = mpsc::channel(LINK_QUEUE);
         let answers = self.peer.publish(rx);
@@ -113,7 +108,7 @@ impl Links for PeerService {
         let incoming = call.into_inner().map(|batch| {
             let pb::EdgeSays { words } = batch?;
             let words = words.into_iter().map(EdgeSays::try_from);
-            words.collect::<Result<Vec<_>, _>>().map_err(bad)
+            words.collect::<Result<Vec<_>, _>>().map_err(Status::from)
         });
         let (says, rx) = mpsc::channel(LINK_QUEUE);
         let words = self.peer.deliver(edge, rx);
@@ -141,7 +136,9 @@ impl Links for PeerService {
             wait_ms,
         } = call.into_inner();
         let requests = requests.into_iter().map(StandRequest::try_from);
-        let requests = requests.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+        let requests = requests
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Status::from)?;
         let results = self.peer.stand(ShardId(shard), requests, wait_ms).await;
         let results = results.into_iter().map(Into::into).collect();
         Ok(Response::new(pb::Standings { results }))
@@ -165,7 +162,7 @@ impl Links for PeerService {
         self.local
             .check(call.metadata(), Check::Exact)
             .map_err(|refused| *refused)?;
-        let (shard, command) = read::topics(call.into_inner()).map_err(bad)?;
+        let (shard, command) = read::topics(call.into_inner()).map_err(Status::from)?;
         Ok(Response::new(self.peer.topics(shard, command).await.into()))
     }
 }
@@ -191,7 +188,7 @@ impl Bulk for PeerService {
         self.local
             .check(call.metadata(), Check::Exact)
             .map_err(|refused| *refused)?;
-        let request = PageRequest::try_from(call.into_inner()).map_err(bad)?;
+        let request = PageRequest::try_from(call.into_inner()).map_err(Status::from)?;
         Ok(Response::new(self.peer.page(request).await.into()))
     }
 }

@@ -2,25 +2,27 @@
 
 use std::sync::Arc;
 
-use fanfare_core::id::NodeId;
 use futures_util::StreamExt as _;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::convert::raft::{answer_to_pb, route};
-use crate::convert::{Malformed, required};
+use crate::convert::required;
 use crate::identity::{Check, Local};
 use crate::pb::peer as pb;
 use crate::pb::peer::raft_server::Raft;
-use crate::raft::{RaftDoor, RaftRoute};
+use crate::raft::RaftDoor;
+
+/// Bodies taken from the connection and not yet by the replica, and answers not sent yet.
+const PIPELINE: usize = 8;
 
 pub(super) struct RaftService {
     pub(super) local: Local,
     pub(super) door: Arc<dyn RaftDoor>,
-}
-
-fn bad(bad: Malformed) -> Status {
-    Status::invalid_argument(bad.to_string())
+    pub(super) tasks: TaskTracker,
 }
 
 #[tonic::async_trait]
@@ -29,7 +31,7 @@ impl Raft for RaftService {
         let checked = self.local.check(call.metadata(), Check::Raft);
         let sender = checked.map_err(|refused| *refused)?;
         let pb::RaftCall { route: raw, body } = call.into_inner();
-        let route = route(required(raw, "route").map_err(bad)?).map_err(bad)?;
+        let route = route(required(raw, "route")?)?;
         let answer = self.door.serve(sender, route, body).await;
         Ok(Response::new(answer_to_pb(answer)))
     }
@@ -42,39 +44,40 @@ impl Raft for RaftService {
     ) -> Result<Response<Self::PipelineStream>, Status> {
         let checked = self.local.check(call.metadata(), Check::Raft);
         let sender = checked.map_err(|refused| *refused)?;
-        let pipeline = Pipeline {
-            door: self.door.clone(),
-            sender,
-            incoming: call.into_inner(),
-            route: None,
-        };
-        // One call at a time: the next is taken when the one before is answered.
-        let answers = stream::try_unfold(pipeline, |mut pipeline| async move {
-            Ok(pipeline.next().await?.map(|answer| (answer, pipeline)))
+        let (answers, out) = mpsc::channel(PIPELINE);
+        let door = self.door.clone();
+        let mut incoming = call.into_inner();
+        self.tasks.spawn(async move {
+            // The first body says the route of all.
+            let Ok(Some(pb::RaftCall { route: raw, body })) = incoming.message().await else {
+                return;
+            };
+            let Ok(route) = required(raw, "route").and_then(route) else {
+                tracing::warn!(%sender, "a pipeline without a route");
+                return;
+            };
+            let (bodies, rx) = mpsc::channel(PIPELINE);
+            let mut served = door.serve_pipeline(sender, route, rx, answers);
+            let fed = std::pin::pin!(async move {
+                let mut next = Some(body);
+                while let Some(body) = next {
+                    if bodies.send(body).await.is_err() {
+                        return;
+                    }
+                    next = incoming
+                        .message()
+                        .await
+                        .ok()
+                        .flatten()
+                        .map(|call| call.body);
+                }
+            });
+            tokio::select! { biased;
+                () = &mut served => {}
+                () = fed => served.await,
+            }
         });
+        let answers = ReceiverStream::new(out).map(|answer| Ok(answer_to_pb(answer)));
         Ok(Response::new(answers.boxed()))
-    }
-}
-
-struct Pipeline {
-    door: Arc<dyn RaftDoor>,
-    sender: NodeId,
-    incoming: Streaming<pb::RaftCall>,
-    /// Of the first call; it is that of all.
-    route: Option<RaftRoute>,
-}
-
-impl Pipeline {
-    async fn next(&mut self) -> Result<Option<pb::RaftAnswer>, Status> {
-        let Some(pb::RaftCall { route: raw, body }) = self.incoming.message().await? else {
-            return Ok(None);
-        };
-        let route = match self.route {
-            Some(route) => route,
-            None => route(required(raw, "route").map_err(bad)?).map_err(bad)?,
-        };
-        self.route = Some(route);
-        let answer = self.door.serve(self.sender, route, body).await;
-        Ok(Some(answer_to_pb(answer)))
     }
 }

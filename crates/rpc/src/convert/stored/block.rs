@@ -287,7 +287,7 @@ fn keys_to_pb(rows: &[KeyRow]) -> Bytes {
 }
 
 fn keys(mut raw: Bytes) -> Result<Vec<KeyRow>, Malformed> {
-    if raw.len() % KEY_ROW != 0 {
+    if !raw.len().is_multiple_of(KEY_ROW) {
         return Err(Malformed::new("keys.rows", "ends within a row"));
     }
     let mut rows = Vec::with_capacity(raw.len() / KEY_ROW);
