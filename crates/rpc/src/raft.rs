@@ -5,7 +5,6 @@ use bytes::Bytes;
 use fanfare_core::id::NodeId;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc;
 
 use crate::identity::Misdirected;
 

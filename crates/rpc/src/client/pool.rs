@@ -67,7 +67,6 @@ impl PeerClients {
                 settings,
             },
             nodes: Mutex::default(),
-            replicas: Mutex::default(),
             addresses: Mutex::default(),
         };
         Self {
@@ -76,40 +75,53 @@ impl PeerClients {
     }
 
     /// The node as the view has it now; `None` if there is none or it is gone.
-    pub(super) fn remote(&self, node: NodeId) -> Option<Remote> {
-        let view = self.inner.local.view.borrow().clone();
-        let mut known = self.inner.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|id, _| view.nodes.contains_key(id));
-        let row = view.nodes.get(&node).filter(|row| row.state != NodeState::Gone)?;
-        self.connect(&mut known, node, row.generation, &row.addresses.peer)
+    pub fn at(&self, node: NodeId) -> Option<At> {
+        let view = self.inner.local.view.borrow();
+        let row = view.nodes.get(&node)?;
+        (row.state != NodeState::Gone).then(|| At {
+            node,
+            generation: row.generation,
+            address: row.addresses.peer.clone(),
+        })
     }
 
-    /// The node where the caller knows it to be.
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.inner.dialer.tasks
+    }
+
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.inner.dialer
+    }
+
+    /// Connections to that start of the node; `None` if the address is no `HOST:PORT`.
     pub(super) fn remote_at(&self, at: &At) -> Option<Remote> {
-        let mut known = self.inner.replicas.lock().unwrap_or_else(PoisonError::into_inner);
-        self.connect(&mut known, at.node, at.generation, &at.address)
-    }
-
-    fn connect(
-        &self,
-        known: &mut BTreeMap<NodeId, Known>,
-        node: NodeId,
-        generation: Generation,
-        address: &str,
-    ) -> Option<Remote> {
-        let Inner { local, dialer, .. } = &*self.inner;
-        let lanes = match known.get(&node) {
-            Some(known) if known.generation == generation && known.address == address => {
-                known.lanes.clone()
-            }
-            _ => {
-                let lanes = dialer.lanes(address)?;
-                let address = address.to_owned();
-                known.insert(node, Known { generation, address, lanes: lanes.clone() });
-                lanes
-            }
+        let Inner {
+            local,
+            dialer,
+            nodes,
+            ..
+        } = &*self.inner;
+        let mut nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if nodes.len() >= MAX_NODES && !nodes.contains_key(&at.node) {
+            nodes.pop_first();
+        }
+        let known = nodes.entry(at.node).or_default();
+        let used = match known.iter().position(|(key, _)| key == at) {
+            Some(place) => known.remove(place),
+            None => (at.clone(), dialer.lanes(&at.address)?),
         };
-        Some(Remote { node, generation, lanes, local: local.clone(), dialer: dialer.clone() })
+        let lanes = used.1.clone();
+        known.push(used);
+        if known.len() > MAX_STARTS {
+            known.remove(0);
+        }
+        Some(Remote {
+            node: at.node,
+            generation: at.generation,
+            lanes,
+            local: local.clone(),
+            dialer: dialer.clone(),
+        })
     }
 
     /// The connection for membership calls to an address; `None` if it is no `HOST:PORT`.
