@@ -6,7 +6,7 @@ mod desk;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -77,6 +77,7 @@ impl Publisher {
         PublishStream {
             id: self.shared.streams.fetch_add(1, Ordering::Relaxed),
             shared: self.shared.clone(),
+            used: AtomicBool::new(false),
         }
     }
 
@@ -118,6 +119,8 @@ impl Shared {
 pub struct PublishStream {
     id: u64,
     shared: Arc<Shared>,
+    /// The desk has heard of it.
+    used: AtomicBool,
 }
 
 impl PublishStream {
@@ -163,6 +166,7 @@ impl PublishStream {
             }
             Ack::None => (None, State::Ready(Some(Ok(self.taken(&draft))))),
         };
+        self.used.store(true, Ordering::Relaxed);
         self.shared.inbox.put(Input::Submit {
             stream: self.id,
             shard,
@@ -228,7 +232,9 @@ impl PublishStream {
 
 impl Drop for PublishStream {
     fn drop(&mut self) {
-        self.shared.inbox.put(Input::Close(self.id));
+        if *self.used.get_mut() {
+            self.shared.inbox.put(Input::Close(self.id));
+        }
     }
 }
 
