@@ -121,3 +121,117 @@ impl Book {
         Some(heard.unwrap_or(told).clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use fanfare_core::id::DiskId;
+    use fanfare_core::placement;
+    use fanfare_core::view::{Addresses, Bootstrap, Command, NewNode, Outcome, Replica};
+
+    use super::*;
+
+    fn at(peer: &str) -> Addresses {
+        Addresses {
+            peer: peer.to_owned(),
+            ..Addresses::default()
+        }
+    }
+
+    fn cluster() -> View {
+        let ids = BTreeSet::from([NodeId(1), NodeId(2)]);
+        let node = |id: &NodeId| NewNode {
+            id: *id,
+            name: format!("n{id}"),
+            disk: DiskId(u128::from(id.0)),
+            level: 1,
+            addresses: at(&format!("n{id}:1")),
+        };
+        let mut view = View::empty();
+        let made = view.apply(&Command::Bootstrap(Bootstrap {
+            cluster: ClusterId(7),
+            level: 1,
+            payload_limit: 65_536,
+            nodes: ids.iter().map(node).collect(),
+            meta: ids
+                .iter()
+                .map(|id| Replica {
+                    id: ReplicaId(id.0),
+                    node: *id,
+                })
+                .collect(),
+            shards: placement::first(&ids, 1),
+        }));
+        assert_eq!(made, Outcome::Done { version: 1 });
+        view
+    }
+
+    fn started(view: &mut View, generation: u64, peer: &str) {
+        let done = view.apply(&Command::NodeStarted {
+            node: NodeId(2),
+            generation: Generation(generation),
+            disk: DiskId(2),
+            level: 1,
+            addresses: at(peer),
+        });
+        assert!(matches!(done, Outcome::Done { .. }), "{done:?}");
+    }
+
+    fn second(routes: &Routes) -> String {
+        routes.replica(ReplicaId(2)).unwrap().address
+    }
+
+    #[test]
+    fn replicas_of_all_groups_are_found_on_their_nodes() {
+        let routes = Routes::new();
+        assert_eq!(routes.replica(ReplicaId(2)), None);
+        routes.update(&cluster());
+        assert_eq!(second(&routes), "n2:1");
+        let shards: BTreeSet<NodeId> = [3, 4]
+            .map(|id| routes.replica(ReplicaId(id)).unwrap().node)
+            .into();
+        assert_eq!(shards, BTreeSet::from([NodeId(1), NodeId(2)]));
+        assert_eq!(routes.replica(ReplicaId(5)), None);
+    }
+
+    #[test]
+    fn old_views_of_a_replayed_log_take_nothing_back() {
+        let routes = Routes::new();
+        let old = cluster();
+        let mut new = old.clone();
+        started(&mut new, 1, "moved:1");
+        routes.update(&new);
+        routes.update(&old);
+        routes.update(&View::empty());
+        assert_eq!(second(&routes), "moved:1");
+    }
+
+    #[test]
+    fn what_a_node_says_of_a_later_start_wins_until_the_view_has_it() {
+        let routes = Routes::new();
+        let mut view = cluster();
+        started(&mut view, 1, "n2:1");
+        routes.update(&view);
+        let says = |node: u64, generation, peer: &str| Target {
+            cluster: ClusterId(7),
+            node: NodeId(node),
+            generation: Generation(generation),
+            address: peer.to_owned(),
+        };
+        routes.heard(says(2, 1, "same:1"));
+        assert_eq!(second(&routes), "n2:1", "not later");
+        routes.heard(Target {
+            cluster: ClusterId(8),
+            ..says(2, 9, "other:1")
+        });
+        assert_eq!(second(&routes), "n2:1", "another cluster's");
+        routes.heard(says(2, 2, "moved:1"));
+        assert_eq!(second(&routes), "moved:1");
+        routes.heard(says(9, 2, "stranger:1"));
+        assert_eq!(routes.node(NodeId(9)), None, "not of this cluster");
+        started(&mut view, 2, "again:1");
+        routes.update(&view);
+        assert_eq!(second(&routes), "again:1");
+    }
+}

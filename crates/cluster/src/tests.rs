@@ -9,7 +9,7 @@ use fanfare_host::{Disk as _, RealDisk};
 use fanfare_rpc::members::{Beat, CallError, Envelope, ProposeError, ReplicaStatus, Stage};
 
 use crate::{AdmitError, InitError, ProposeFailed, StartError};
-use world::{SOON, World, ready, until};
+use world::{SOON, World, reached, ready, until};
 
 const THREE: [&str; 3] = ["n1", "n2", "n3"];
 
@@ -103,6 +103,33 @@ async fn a_proposal_finds_the_next_leader_when_the_first_dies() {
         }
     }
     assert_ne!(nodes[0].1.leader(), Some(leader));
+}
+
+#[tokio::test]
+async fn a_proposal_whose_answer_is_lost_is_not_made_twice() {
+    let world = World::of(&THREE, 22);
+    let nodes = world.found(1).await;
+    let leader = nodes[0].1.leader().unwrap();
+    let (leading, others): (Vec<_>, Vec<_>) = nodes
+        .iter()
+        .partition(|(_, handle)| handle.identity().node == leader);
+    world.net.lose_answers(&leading[0].0.name);
+    let (_, other) = others[0];
+    let before = until(&leading[0].1, |view| {
+        view.nodes.values().all(|n| n.generation.0 == 1)
+    });
+    let before = before.await.version;
+    let lost = other.propose(&policy(8)).await;
+    assert_eq!(lost, Err(ProposeFailed::Unknown));
+    let view = until(other, |view| view.rules.max_topics == 8).await;
+    assert_eq!(view.version, before + 1);
+    let next = leading[0].1.propose(&policy(9)).await;
+    assert_eq!(
+        next,
+        Ok(Outcome::Done {
+            version: before + 2
+        })
+    );
 }
 
 #[tokio::test]
@@ -485,6 +512,9 @@ async fn an_admission_that_was_cut_short_is_taken_up_again() {
         reached(|| new.cluster.stage().is_some()).await;
         let cut = first.admit("n2:7070").await;
         assert!(matches!(cut, Err(AdmitError::Adopt(_))), "{cut:?}");
+        // Known now and silent, it must not take itself for one that has lost its data.
+        reached(|| first.seen().get(&NodeId(2)).is_some_and(|seen| !seen.alive)).await;
+        world.net.asks_again("n2").await;
         world.net.lose_adoptions("n2", false);
         first.admit("n2:7070").await.unwrap()
     };
@@ -560,14 +590,4 @@ async fn a_call_for_another_or_from_the_past_is_refused() {
         assert_eq!(refused, Err(ProposeError::NotForMe));
     }
     assert!(members.view(lost).await.is_ok());
-}
-
-/// Waits until something holds that nothing tells of.
-async fn reached(mut holds: impl FnMut() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(SOON, waiting).await.unwrap();
 }

@@ -32,7 +32,8 @@ pub fn first(nodes: &BTreeSet<NodeId>, shards: u32) -> Vec<Placement> {
 ///
 /// A seat stays where it is unless its node is gone, lost its data or is away; without another
 /// node for it, only a seat on a gone node is given up. Draining nodes keep what they have and get
-/// nothing. Shards that have not begun stay as they are.
+/// nothing. Shards that have not begun stay as they are; so do those without any replica to copy
+/// from, which only an operator can repair.
 #[must_use]
 pub fn plan(view: &View, away: &BTreeSet<NodeId>) -> Vec<Placement> {
     let sound = |id: &NodeId| {
@@ -67,7 +68,7 @@ pub fn plan(view: &View, away: &BTreeSet<NodeId>) -> Vec<Placement> {
             preferred: row.preferred,
         };
         let mut next = now.clone();
-        if row.begun {
+        if row.begun && next.nodes.iter().any(|id| plan.hosts.contains(id)) {
             next.nodes.retain(|id| !gone(id));
         } else {
             plan.fixed.insert(plan.rows.len());
@@ -195,7 +196,9 @@ impl Plan {
         let mut led: BTreeMap<NodeId, usize> = self.takers.iter().map(|id| (*id, 0)).collect();
         for row in &mut self.rows {
             let keeps = |id: &NodeId| row.nodes.contains(id) && self.hosts.contains(id);
-            row.preferred = row.preferred.filter(keeps);
+            if row.nodes.iter().any(|id| led.contains_key(id)) {
+                row.preferred = row.preferred.filter(keeps);
+            }
             if let Some(count) = row.preferred.and_then(|id| led.get_mut(&id)) {
                 *count += 1;
             }

@@ -64,6 +64,10 @@ struct NetState {
     up: BTreeMap<String, (Arc<dyn Members>, Door)>,
     /// Addresses that refuse to be adopted, as if the call were lost.
     no_adoption: BTreeSet<String>,
+    /// Addresses whose answers to proposals are lost.
+    no_answers: BTreeSet<String>,
+    /// How often a node has asked somebody who it is, by its name.
+    asked: BTreeMap<String, usize>,
 }
 
 impl Net {
@@ -73,6 +77,18 @@ impl Net {
             true => net.no_adoption.insert(address(name)),
             false => net.no_adoption.remove(&address(name)),
         };
+    }
+
+    pub(super) fn lose_answers(&self, name: &str) {
+        self.0.lock().unwrap().no_answers.insert(address(name));
+    }
+
+    /// Waits until a node has asked again, at least once after now, who it is.
+    pub(super) async fn asks_again(&self, name: &str) {
+        let asked = || self.0.lock().unwrap().asked.get(name).copied().unwrap_or(0);
+        let before = asked();
+        // The first may be answered already; the second comes after what it said.
+        reached(|| asked() > before + 2).await;
     }
 
     fn members(&self, address: &str) -> Result<Arc<dyn Members>, CallError> {
@@ -105,6 +121,14 @@ impl Dial for Net {
 impl Members for Remote {
     fn identify(&self, name: String) -> BoxFuture<'static, Result<Card, CallError>> {
         let up = self.net.members(&self.address);
+        *self
+            .net
+            .0
+            .lock()
+            .unwrap()
+            .asked
+            .entry(name.clone())
+            .or_default() += 1;
         async move { up?.identify(name).await }.boxed()
     }
 
@@ -133,10 +157,22 @@ impl Members for Remote {
         command: Command,
         within: Duration,
     ) -> BoxFuture<'static, Result<Outcome, ProposeError>> {
+        let lost = self
+            .net
+            .0
+            .lock()
+            .unwrap()
+            .no_answers
+            .contains(&self.address);
         let up = self.net.members(&self.address);
         async move {
             let members = up.map_err(|error| ProposeError::Unreachable(error.to_string()))?;
-            members.propose(envelope, command, within).await
+            let answer = members.propose(envelope, command, within).await;
+            if lost {
+                Err(ProposeError::Unknown)
+            } else {
+                answer
+            }
         }
         .boxed()
     }
@@ -414,4 +450,14 @@ pub(super) async fn until(
             .unwrap_or_else(|_| panic!("node {node} never saw the view"))
             .unwrap(),
     )
+}
+
+/// Waits until something holds that nothing tells of.
+pub(super) async fn reached(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, waiting).await.unwrap();
 }

@@ -178,7 +178,8 @@ proptest! {
         let mut view = cluster(nodes, shards);
         for (at, step) in steps.into_iter().enumerate() {
             let living: Vec<NodeId> = view.living().map(|node| node.id).collect();
-            let one = living[usize::from(step) % living.len()];
+            let one = living.get(usize::from(step) % living.len().max(1)).copied();
+            let one = one.unwrap_or(NodeId(0));
             match step % 3 {
                 0 => { join(&mut view, &format!("j{at}")); }
                 1 => { view.apply(&Command::RecordDataLoss { node: one }); }
@@ -209,6 +210,22 @@ fn a_lone_node_away_keeps_its_seats_until_there_is_another_place() {
     let new = join(&mut view, "new");
     follow(&mut view, &away);
     assert_eq!(seats(&view, &BTreeSet::from([new]))[&new], 8);
+}
+
+#[test]
+fn a_shard_that_lost_all_its_replicas_waits_for_an_operator() {
+    let mut view = cluster(3, 1);
+    for node in 1..=3 {
+        view.apply(&Command::RecordDataLoss { node: NodeId(node) });
+    }
+    for name in ["a", "b", "c"] {
+        join(&mut view, name);
+    }
+    assert_eq!(
+        plan(&view, &BTreeSet::new()),
+        vec![],
+        "empty replicas elsewhere save nothing"
+    );
 }
 
 #[test]
