@@ -1,6 +1,7 @@
 //! Harness of the stories that need more than one crate: clients written against the wire, nodes
 //! as processes, conditions to wait for.
 
+pub mod cluster;
 pub mod load;
 pub mod process;
 pub mod wait;

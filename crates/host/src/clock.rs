@@ -32,7 +32,9 @@ impl RealClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     #[expect(clippy::new_without_default, reason = "reads the machine's clock")]
     pub fn new() -> Self {
-        Self { origin: tokio::time::Instant::now() }
+        Self {
+            origin: tokio::time::Instant::now(),
+        }
     }
 }
 

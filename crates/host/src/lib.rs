@@ -3,6 +3,7 @@
 
 mod chance;
 mod clock;
+mod count;
 mod disk;
 mod faulty;
 mod memory;
@@ -11,6 +12,7 @@ mod volatile;
 
 pub use chance::{Rng, SeededRng, SystemRng};
 pub use clock::{Clock, RealClock};
+pub use count::{Counter, Gauge};
 pub use disk::{Disk, File, Open, RealDisk, Space};
 pub use faulty::{Faults, FaultyDisk, Operation};
 pub use memory::MemDisk;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use fanfare_host::{Clock, Listener, Stream};
+use fanfare_host::{Clock, Listener};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 /// Limits of a door.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Most connections at once; one more is closed at accept.
     pub connections: usize,
     /// Time from accept to a whole first request head.
@@ -60,7 +60,7 @@ impl Limits {
 
 /// What an accept loop stands on.
 #[derive(Clone)]
-pub struct Ground {
+pub(crate) struct Ground {
     pub clock: Arc<dyn Clock>,
     pub tracker: TaskTracker,
     /// Stop accepting, let requests in flight end.
@@ -71,7 +71,7 @@ pub struct Ground {
 
 /// Accepts until stopped, then lets what is in flight end until aborted. Returns once no
 /// connection is left.
-pub async fn accept<S>(
+pub(crate) async fn accept<S>(
     door: &'static str,
     listener: Box<dyn Listener>,
     service: S,
@@ -159,6 +159,3 @@ where
     request.extensions_mut().insert(axum::extract::ConnectInfo(from));
     service.oneshot(request).await
 }
-
-/// The type of stream under hyper's upgraded connections, for who takes them over.
-pub type UpgradedIo = TokioIo<Stream>;

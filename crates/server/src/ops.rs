@@ -89,18 +89,8 @@ async fn init(State(ops): State<Arc<Ops>>, Query(query): Query<InitQuery>) -> Re
         return problem(StatusCode::BAD_REQUEST, "invalid_argument", "`shards` is from 1 to 1024");
     }
     match ops.cluster.init(query.shards).await {
-        Ok(view) => {
-            let nodes: Vec<_> = view
-                .nodes
-                .values()
-                .map(|node| json!({"id": node.id.0, "name": node.name, "peer": node.addresses.peer}))
-                .collect();
-            Json(json!({
-                "cluster": view.cluster.to_string(),
-                "shards": view.shards.len(),
-                "nodes": nodes,
-            }))
-            .into_response()
+        Ok(cluster) => {
+            Json(json!({ "cluster": cluster.to_string(), "shards": query.shards })).into_response()
         }
         Err(e) => refuse_init(&e),
     }

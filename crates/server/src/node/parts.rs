@@ -1,0 +1,200 @@
+//! The parts of a node that are there before it is a member of a cluster: store, wire, connections,
+//! membership, counters.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context as _, Result};
+use fanfare_cluster::{Cluster, Routes};
+use fanfare_consensus::{Door, GroupDeps, OnPoison, Reserve, Store, StoreOptions};
+use fanfare_core::view::{Addresses, View};
+use fanfare_host::{Clock, Connector, Disk, Listener, Rng};
+use fanfare_rpc::client::{ClientSettings, PeerClients};
+use fanfare_rpc::identity::{Identity, Local};
+use fanfare_rpc::members::ReplicaStatus;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Doors, Fatal, Mode};
+use crate::codec;
+use crate::config::Config;
+use crate::health::{Condition, Health};
+use crate::late::LatePeer;
+use crate::metrics::Metrics;
+use crate::wire::RaftWire;
+
+/// Highest feature level this binary understands.
+pub(crate) const LEVEL: u32 = 1;
+
+/// Clock, chance, disk and connector.
+pub(crate) struct Machine {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) connector: Arc<dyn Connector>,
+}
+
+/// What a node stands on.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) health: Health,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) groups: GroupDeps,
+    pub(crate) cluster: Cluster,
+    pub(crate) clients: PeerClients,
+    /// This node's broker, once there is one.
+    pub(crate) own: LatePeer,
+    pub(crate) local: Local,
+    pub(crate) identity: watch::Sender<Option<Identity>>,
+    pub(crate) views: watch::Sender<Arc<View>>,
+    pub(crate) replicas: watch::Sender<Vec<ReplicaStatus>>,
+    pub(crate) fatal: watch::Sender<Option<Fatal>>,
+    /// Every task of the node.
+    pub(crate) tracker: TaskTracker,
+    /// Close the doors; what is in flight goes on.
+    pub(crate) close: CancellationToken,
+    /// End every task.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Parts {
+    /// Opens the store and builds what stands on it; nothing is served yet.
+    pub(crate) async fn build(
+        config: Config,
+        machine: Machine,
+        addresses: Addresses,
+        mode: &Mode,
+        fatal: watch::Sender<Option<Fatal>>,
+    ) -> Result<Self> {
+        let Machine { clock, rng, disk, connector } = machine;
+        let tracker = TaskTracker::new();
+        let store = open_store(&config, &clock, &rng, &disk, fatal.clone()).await?;
+        let health = Health::default();
+        health.met(Condition::Recovered);
+
+        let routes = Routes::new();
+        let clients = Arc::new(OnceLock::new());
+        let wire = RaftWire {
+            routes: routes.clone(),
+            clients: Arc::clone(&clients),
+            tasks: tracker.clone(),
+        };
+        let groups = GroupDeps {
+            store,
+            door: Door::new(),
+            wire: Arc::new(wire),
+            clock: Arc::clone(&clock),
+            tasks: tracker.clone(),
+        };
+        let (identity, identities) = watch::channel(None);
+        let (views, seen) = watch::channel(Arc::new(View::empty()));
+        let local = Local { identity: identities, view: seen };
+        let own = LatePeer::default();
+        let peers = PeerClients::new(
+            Arc::new(own.clone()),
+            local.clone(),
+            connector,
+            tracker.clone(),
+            ClientSettings::default(),
+        );
+        let peers = clients.get_or_init(|| peers).clone();
+
+        let stop = CancellationToken::new();
+        let (replicas, reported) = watch::channel(Vec::new());
+        let seeds = match mode.init.is_some() && config.seeds.is_empty() {
+            true => Vec::new(),
+            false => config.seeds.clone(),
+        };
+        let deps = fanfare_cluster::Deps {
+            groups: groups.clone(),
+            disk,
+            dir: config.data.clone(),
+            dial: Arc::new(peers.clone()),
+            commands: codec::commands(),
+            views: codec::views(),
+            rng: Arc::clone(&rng),
+            routes,
+            replicas: reported,
+            stop: stop.clone(),
+        };
+        let membership =
+            fanfare_cluster::Config::new(config.name.clone(), addresses, seeds, LEVEL);
+        Ok(Self {
+            config,
+            clock,
+            rng,
+            health,
+            metrics: Arc::default(),
+            groups,
+            cluster: Cluster::new(membership, deps),
+            clients: peers,
+            own,
+            local,
+            identity,
+            views,
+            replicas,
+            fatal,
+            tracker,
+            close: CancellationToken::new(),
+            stop,
+        })
+    }
+
+    /// The node must end. The first reason stays.
+    pub(crate) fn fail(&self, why: anyhow::Error) {
+        fail(&self.fatal, why);
+    }
+}
+
+fn fail(fatal: &watch::Sender<Option<Fatal>>, why: anyhow::Error) {
+    fatal.send_if_modified(|fatal| {
+        let first = fatal.is_none();
+        if first {
+            tracing::error!(why = format!("{why:#}"), "the node must end");
+            *fatal = Some(Fatal(Arc::new(why)));
+        }
+        first
+    });
+}
+
+async fn open_store(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+    disk: &Arc<dyn Disk>,
+    fatal: watch::Sender<Option<Fatal>>,
+) -> Result<Store> {
+    let mut options = StoreOptions::new(Arc::clone(clock), Arc::clone(rng));
+    options.segment_bytes = config.log.segment;
+    if config.log.reserve > 0 {
+        options.reserve = Reserve { bytes: config.log.reserve, percent: 0 };
+    }
+    let on_poison: OnPoison = Arc::new(move |error| {
+        let why = anyhow::anyhow!("the log failed and cannot be trusted any more: {error}");
+        fail(&fatal, why);
+    });
+    let (disk, dir): (_, PathBuf) = (Arc::clone(disk), config.data.clone());
+    disk.create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let shown = dir.display().to_string();
+    let open = move || Store::open(disk, dir, options, on_poison);
+    let opened = tokio::task::spawn_blocking(open).await.context("opening the store")?;
+    opened.with_context(|| format!("cannot use the data directory {shown}"))
+}
+
+/// How a node is reached: as advertised, or at the addresses its doors are bound to.
+pub(crate) fn addresses(config: &Config, doors: &Doors) -> Result<Addresses> {
+    let of = |advertised: &str, door: &dyn Listener| -> Result<String> {
+        let bound: SocketAddr = door.local_addr()?;
+        Ok(if advertised.is_empty() { bound.to_string() } else { advertised.to_owned() })
+    };
+    Ok(Addresses {
+        peer: of(&config.peer.advertise, &*doors.peer)?,
+        edge: of(&config.edge.advertise, &*doors.edge)?,
+        grpc: of(&config.grpc.advertise, &*doors.grpc)?,
+        ops: of(&config.ops.advertise, &*doors.ops)?,
+    })
+}

@@ -1,0 +1,80 @@
+//! How a node stops: in stages, each with a deadline, and a line for the one that overran.
+
+use std::time::Duration;
+
+use fanfare_host::Clock;
+
+use super::parts::Parts;
+use super::rise::Up;
+
+/// How long handing leaderships over may take.
+const HAND_OVER: Duration = Duration::from_secs(3);
+/// How long telling the cluster may take.
+const TELL: Duration = Duration::from_secs(1);
+/// How long streams may take to end after their sessions have.
+const CLOSE: Duration = Duration::from_secs(2);
+/// How long groups and tasks may take to end.
+const END: Duration = Duration::from_secs(5);
+
+pub(crate) async fn stop(parts: &Parts, up: Option<&Up>, grace: Duration) {
+    let clock = &*parts.clock;
+    parts.health.drain();
+    if let Some(up) = up {
+        up.grpc.set(false).await;
+        if parts.local.view.borrow().nodes.len() > 1 {
+            let told = async { drop(up.handle.drain().await) };
+            stage(clock, "telling the cluster", TELL, told).await;
+            let handed = hand_over(clock, up);
+            stage(clock, "handing leaderships over", HAND_OVER.min(grace), handed).await;
+        }
+        let spread = grace.mul_f64(0.8);
+        stage(clock, "sending sessions away", grace, up.edge.drain(spread)).await;
+    }
+    parts.close.cancel();
+    parts.tracker.close();
+    if let Some(up) = up {
+        stage(clock, "stopping the shards", END, up.broker.shutdown()).await;
+        stage(clock, "stopping the metadata group", END, up.handle.stop()).await;
+    }
+    let idle = stage(clock, "closing connections", CLOSE, parts.tracker.wait()).await;
+    parts.stop.cancel();
+    if !idle {
+        stage(clock, "ending tasks", END, parts.tracker.wait()).await;
+    }
+    stage(clock, "closing the log", END, parts.groups.store.close()).await;
+    tracing::info!("stopped");
+}
+
+/// Hands every shard this node leads to the replica that is least behind, until it leads none.
+async fn hand_over(clock: &dyn Clock, up: &Up) {
+    while !up.broker.leads_nothing() {
+        for status in up.broker.status().iter().filter(|s| s.group.role.leads) {
+            let others = status.group.behind.iter().filter(|(id, _)| *id != status.replica);
+            if let Some((to, _)) = others.min_by_key(|(_, behind)| *behind) {
+                up.broker.transfer(status.shard, *to);
+            }
+        }
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Runs a stage within its time; false, and a line in the log, if it took longer.
+async fn stage(
+    clock: &dyn Clock,
+    name: &'static str,
+    within: Duration,
+    work: impl Future<Output = ()>,
+) -> bool {
+    let began = clock.now();
+    tokio::select! { biased;
+        () = work => {
+            let took = clock.now().saturating_sub(began);
+            tracing::debug!(stage = name, ?took, "done");
+            true
+        }
+        () = clock.sleep(within) => {
+            tracing::warn!(stage = name, ?within, "took too long, going on without it");
+            false
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Nodes in this process over real sockets, for stories: start, publish, kill, look.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use fanfare_core::position::Position;
+use fanfare_server::dev::{self, Act, Addresses, Plan};
+
+use crate::process::free_port;
+use crate::wait;
+use crate::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
+use crate::wire::grpc::pb::topic_admin_client::TopicAdminClient;
+use crate::wire::grpc::{self, pb};
+use crate::wire::http;
+use crate::wire::session::Node;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A running cluster of a story.
+pub struct Cluster {
+    inner: Arc<dev::Cluster>,
+    nodes: Vec<Node>,
+    ops: Vec<String>,
+    _dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts so many nodes with 4 shards, tells the story, ends the nodes.
+    pub fn run(nodes: usize, story: impl AsyncFnOnce(&Self) -> Result<()>) -> Result<()> {
+        let cluster = Self::start(nodes)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(story(&cluster))
+    }
+
+    fn start(count: usize) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let local = || Ok::<_, anyhow::Error>(SocketAddr::from(([127, 0, 0, 1], free_port()?)));
+        let addresses: Vec<Addresses> = (0..count)
+            .map(|_| Ok(Addresses { edge: local()?, grpc: local()?, peer: local()?, ops: local()? }))
+            .collect::<Result<_>>()?;
+        let plan = Plan {
+            nodes: addresses.clone(),
+            dir: dir.path().to_owned(),
+            shards: 4,
+            workers: 2,
+            grace: Duration::from_secs(2),
+        };
+        let inner = dev::Cluster::start(&plan)?;
+        let node = |a: &Addresses| Node { edge: a.edge.to_string(), grpc: a.grpc.to_string() };
+        Ok(Self {
+            inner,
+            nodes: addresses.iter().map(node).collect(),
+            ops: addresses.iter().map(|a| a.ops.to_string()).collect(),
+            _dir: dir,
+        })
+    }
+
+    /// Where the i-th node is reached, from 0.
+    pub fn node(&self, at: usize) -> &Node {
+        &self.nodes[at]
+    }
+
+    /// The operator's door of the i-th node.
+    pub fn ops(&self, at: usize) -> &str {
+        &self.ops[at]
+    }
+
+    /// Publishes the numbers as text, one after the other, through a node.
+    pub async fn publish(&self, at: usize, topic: &str, numbers: RangeInclusive<u64>) -> Result<()> {
+        for n in numbers {
+            http::publish(&self.nodes[at].edge, topic, &n.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    /// The position with this offset in the topic's present stream, as text.
+    pub async fn position(&self, topic: &str, offset: u64) -> Result<String> {
+        let head = self.topic(topic).await?.head;
+        let epoch = grpc::position(head)?.epoch;
+        Ok(Position { epoch, offset: fanfare_core::position::Offset(offset) }.to_string())
+    }
+
+    /// Waits until the topic's head has this offset.
+    pub async fn head(&self, at: usize, topic: &str, offset: u64) -> Result<()> {
+        wait::until("the head", LIMIT, || async {
+            let mut admin = TopicAdminClient::new(grpc::channel(&self.nodes[at].grpc).await?);
+            let asked = admin.get(pb::GetTopicRequest { name: topic.to_owned() }).await?;
+            let head = grpc::position(asked.into_inner().head)?;
+            ensure!(head.offset.0 == offset, "{head}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// True if the topic has a row.
+    pub async fn topic_exists(&self, topic: &str) -> Result<bool> {
+        let mut admin = self.topics().await?;
+        match admin.get(pb::GetTopicRequest { name: topic.to_owned() }).await {
+            Ok(_) => Ok(true),
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    /// Ends a topic.
+    pub async fn delete_topic(&self, topic: &str) -> Result<()> {
+        let request = pb::DeleteTopicRequest { name: topic.to_owned(), ..Default::default() };
+        self.topics().await?.delete(request).await?;
+        Ok(())
+    }
+
+    /// Sets rules and waits until every node knows them.
+    pub async fn put_rule(&self, pattern: &str, rules: pb::Rules) -> Result<()> {
+        let request = pb::PutRuleRequest { pattern: pattern.to_owned(), rules: Some(rules) };
+        self.topics().await?.put_rule(request).await?;
+        for node in &self.nodes {
+            wait::until("the rule on every node", LIMIT, || async {
+                let mut admin = TopicAdminClient::new(grpc::channel(&node.grpc).await?);
+                let known = admin.list_rules(pb::ListRulesRequest {}).await?.into_inner().rules;
+                ensure!(known.iter().any(|rule| rule.pattern == pattern), "{known:?}");
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a node has at least so many sessions.
+    pub async fn sessions(&self, at: usize, least: u64) -> Result<()> {
+        wait::until("sessions", LIMIT, || async {
+            let text = http::get(&self.ops[at], "/metrics").await?.text();
+            let open = http::metrics(&text).get("fanfare_sessions").copied().unwrap_or(0.0);
+            ensure!(open >= least as f64, "{open} sessions");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Which node leads the topic's shard.
+    pub async fn leader_of(&self, topic: &str) -> Result<usize> {
+        let name: fanfare_core::name::TopicName = topic.parse()?;
+        wait::until("a leader", LIMIT, || async {
+            let view = self.view().await?;
+            let shards = u32::try_from(view.shards.len())?;
+            let shard = name.shard(shards).0;
+            let row = view.shards.get(usize::try_from(shard)?).context("no such shard")?;
+            let leader = row.leader.context("no leader")?;
+            let node = view.nodes.iter().find(|n| n.id == leader).context("no such node")?;
+            let grpc = &node.addresses.as_ref().context("no addresses")?.grpc;
+            self.nodes.iter().position(|n| n.grpc == *grpc).context("a strange node")
+        })
+        .await
+    }
+
+    /// The cluster as the first node that answers sees it.
+    pub async fn view(&self) -> Result<pb::ClusterView> {
+        let mut last = None;
+        for node in &self.nodes {
+            let asked = async {
+                let mut admin = ClusterAdminClient::new(grpc::channel(&node.grpc).await?);
+                Ok::<_, anyhow::Error>(admin.get_view(pb::GetViewRequest {}).await?.into_inner())
+            };
+            match wait::soon("the view", Duration::from_secs(2), asked).await {
+                Ok(Ok(view)) => return Ok(view),
+                Ok(Err(e)) | Err(e) => last = Some(e),
+            }
+        }
+        Err(last.context("no nodes")?)
+    }
+
+    /// As if the node's power went.
+    pub async fn kill(&self, at: usize) -> Result<()> {
+        self.act(at, Act::Kill).await
+    }
+
+    /// Starts a node and waits until it is ready.
+    pub async fn start_node(&self, at: usize) -> Result<()> {
+        self.act(at, Act::Start).await
+    }
+
+    /// Does something to a node.
+    pub async fn act(&self, at: usize, act: Act) -> Result<()> {
+        let inner = self.inner.clone();
+        tokio::task::spawn_blocking(move || inner.act(at, act)).await?
+    }
+
+    async fn topics(&self) -> Result<TopicAdminClient<tonic::transport::Channel>> {
+        let mut last = None;
+        for node in &self.nodes {
+            match grpc::channel(&node.grpc).await {
+                Ok(channel) => return Ok(TopicAdminClient::new(channel)),
+                Err(e) => last = Some(e),
+            }
+        }
+        Err(last.context("no nodes")?)
+    }
+
+    async fn topic(&self, name: &str) -> Result<pb::Topic> {
+        let asked = self.topics().await?.get(pb::GetTopicRequest { name: name.to_owned() }).await?;
+        Ok(asked.into_inner())
+    }
+}
