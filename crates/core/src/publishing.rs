@@ -190,7 +190,8 @@ impl Publishing {
             }
             Verdict::Placed(receipt) => {
                 row.failures = if current { 0 } else { row.failures };
-                self.finish(ticket, shard, stream, |_| Ok(receipt));
+                let result = self.in_order(shard, stream, ticket, receipt);
+                self.finish(ticket, shard, stream, |_| result);
             }
             Verdict::Refused(refusal) => {
                 row.failures = if current { 0 } else { row.failures };
@@ -318,6 +319,40 @@ impl Publishing {
             }
             Way::Asking | Way::Resting => {}
         }
+    }
+
+    /// Of drafts that were sent again, an earlier one may have been refused at first, unheard, while
+    /// a later one was placed: then the later one stands before it. Told as unknown, since acks of
+    /// one stream and topic are in order (C3).
+    fn in_order(
+        &mut self,
+        shard: ShardId,
+        stream: StreamId,
+        ticket: Ticket,
+        receipt: Receipt,
+    ) -> Result<Receipt, Refusal> {
+        let Some((_, lane)) = lane_mut(&mut self.shards, shard, stream) else {
+            return Ok(receipt);
+        };
+        let again = |flight: &&mut Flight| flight.maybe;
+        let Some(flight) = lane.flights.get_mut(&ticket).filter(again) else {
+            return Ok(receipt);
+        };
+        flight.maybe = false;
+        let high = lane.again.entry(receipt.topic.clone()).or_default();
+        let late = receipt.position.is_some_and(|position| position < *high);
+        *high = receipt
+            .position
+            .map_or(*high, |position| position.max(*high));
+        if !lane.flights.values().any(|flight| flight.maybe) {
+            lane.again.clear();
+        }
+        if late {
+            return Err(unknown(
+                "it was placed before an earlier draft of its stream",
+            ));
+        }
+        Ok(receipt)
     }
 
     /// The draft and all that were sent after it in its run wait again: the leader refuses them.

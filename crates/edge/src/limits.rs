@@ -2,8 +2,9 @@
 //! the one they name.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -77,11 +78,24 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
+const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// An address as proxies write it: some add the port.
+fn named_address(text: &str) -> Option<IpAddr> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let with_port = || text.parse().map(|address: SocketAddr| address.ip());
+    bare.unwrap_or(text).parse().or_else(|_| with_port()).ok()
+}
+
 /// The limit of requests by address.
 pub(crate) struct Limiter {
     rate: Option<Rate>,
     proxies: Vec<Network>,
     buckets: Mutex<Buckets>,
+    /// It was said that a proxy should be named.
+    warned: AtomicBool,
 }
 
 impl Limiter {
@@ -91,6 +105,7 @@ impl Limiter {
             rate,
             proxies,
             buckets: Mutex::default(),
+            warned: AtomicBool::new(false),
         }
     }
 
@@ -118,21 +133,29 @@ impl Limiter {
     /// and stands for many: it has no limit.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         if self.proxies.is_empty() {
+            let proxied = headers.contains_key(FORWARDED);
+            if proxied && is_private(peer) && !self.warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    %peer,
+                    "requests seem to come through a proxy: name it in `edge.trusted_proxies`, \
+                     until then they have no limit by address"
+                );
+            }
             return Some(peer).filter(|peer| !is_private(*peer));
         }
         let trusted = |address: IpAddr| self.proxies.iter().any(|network| network.holds(address));
         if !trusted(peer) {
             return Some(peer);
         }
-        let forwarded = headers.get_all(HeaderName::from_static("x-forwarded-for"));
+        let forwarded = headers.get_all(FORWARDED);
         let named = forwarded.iter().filter_map(|value| value.to_str().ok());
         let named: Vec<&str> = named.flat_map(|value| value.split(',')).collect();
         for text in named.iter().rev() {
-            match text.trim().parse::<IpAddr>() {
-                Ok(address) if trusted(address) => {}
-                Ok(address) => return Some(address),
+            match named_address(text.trim()) {
+                Some(address) if trusted(address) => {}
+                Some(address) => return Some(address),
                 // What stands before something unreadable is not to be believed.
-                Err(_) => return Some(peer),
+                None => return Some(peer),
             }
         }
         Some(peer)
@@ -287,6 +310,17 @@ mod tests {
             limiter.client(ip("10.0.0.1"), &headers),
             Some(ip("10.0.0.1"))
         );
+    }
+
+    #[test]
+    fn proxies_write_addresses_in_several_ways() {
+        for text in ["203.0.113.7", "203.0.113.7:4711"] {
+            assert_eq!(named_address(text), Some(ip("203.0.113.7")));
+        }
+        for text in ["2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:4711"] {
+            assert_eq!(named_address(text), Some(ip("2001:db8::1")));
+        }
+        assert_eq!(named_address("unknown"), None);
     }
 
     #[test]

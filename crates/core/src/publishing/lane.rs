@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::{Publishing, StreamId, Ticket};
 use crate::id::{NodeId, ShardId, Term};
 use crate::message::Draft;
+use crate::name::TopicName;
+use crate::position::Position;
 
 /// What is known of a shard's leader, and the streams that publish to it.
 #[derive(Debug, Default)]
@@ -71,6 +73,8 @@ pub(super) struct Lane {
     pub(super) cursor: Ticket,
     pub(super) sent: usize,
     pub(super) queued: bool,
+    /// While drafts of unknown end are sent again: the highest position of those that were placed.
+    pub(super) again: BTreeMap<TopicName, Position>,
     /// The stream is over: the lane ends with its last draft.
     pub(super) closed: bool,
     pub(super) flights: BTreeMap<Ticket, Flight>,

@@ -176,6 +176,20 @@ fn what_may_have_been_proposed_is_never_refused_for_good() {
 }
 
 #[test]
+fn a_draft_that_overtook_an_earlier_one_unheard_is_not_acked() {
+    let (mut publishing, _) = sent_to_a(&[true, true, true]);
+    // The first was refused and the others placed, but the link broke before anybody heard.
+    publishing.link_lost(ms(1), A);
+    publishing.leader(ms(1), SHARD, Some(redirect(Some(B), 2)));
+    let again = take_all(&mut publishing, ms(1), B);
+    for (request, offset) in again.iter().zip([3, 1, 4]) {
+        publishing.verdict(ms(2), placed(request, offset));
+    }
+    let ends = answers(&mut publishing);
+    assert_eq!(ends, [(1, "ok"), (2, "outcome_unknown"), (3, "ok")]);
+}
+
+#[test]
 fn the_deadline_tells_whether_something_was_sent() {
     let (mut publishing, _) = sent_to_a(&[false]);
     publishing.submit(ms(0), 8, SHARD, draft(2, "news", false), ms(5_000));

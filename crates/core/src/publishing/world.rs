@@ -15,10 +15,11 @@ enum Step {
     },
     /// The edge writes some requests of its ready lanes into the link of a node.
     Pump(u64),
-    /// A node takes requests from its link and judges them.
+    /// A node takes requests from its link and judges them, or has no room for them.
     Serve {
         node: u64,
         count: usize,
+        refuse: bool,
     },
     /// Some verdicts of a node reach the edge.
     Hear {
@@ -44,7 +45,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..3_u64, 0..2_usize, any::<bool>())
             .prop_map(|(stream, topic, keyed)| Step::Submit { stream, topic, keyed }),
         4 => node.clone().prop_map(Step::Pump),
-        4 => (node.clone(), 1..6_usize).prop_map(|(node, count)| Step::Serve { node, count }),
+        4 => (node.clone(), 1..6_usize, prop::bool::weighted(0.2))
+            .prop_map(|(node, count, refuse)| Step::Serve { node, count, refuse }),
         4 => (node.clone(), 1..6_usize).prop_map(|(node, count)| Step::Hear { node, count }),
         1 => (node.clone(), 0..4_usize).prop_map(|(node, read)| Step::Break { node, read }),
         1 => node.prop_map(Step::Elect),
@@ -79,7 +81,7 @@ struct World {
 }
 
 impl World {
-    fn serve(&mut self, id: u64, count: usize, heard: bool) {
+    fn serve(&mut self, id: u64, count: usize, heard: bool, refuse: bool) {
         let leads = self.leader == id;
         let redirect = redirect(Some(NodeId(self.leader)), self.term);
         for _ in 0..count {
@@ -98,6 +100,8 @@ impl World {
             run.1 |= !leads;
             let verdict = if run.1 {
                 Verdict::Reroute(redirect)
+            } else if refuse {
+                Verdict::Refused(Refusal::of_publish(Code::Overloaded, "no room"))
             } else {
                 let row = (
                     request.draft.topic.as_str().to_owned(),
@@ -140,7 +144,11 @@ impl World {
                 let requests = take_all(&mut self.publishing, self.now, NodeId(id));
                 self.nodes.entry(id).or_default().inbox.extend(requests);
             }
-            Step::Serve { node, count } => self.serve(node, count, true),
+            Step::Serve {
+                node,
+                count,
+                refuse,
+            } => self.serve(node, count, true, refuse),
             Step::Hear { node, count } => {
                 for _ in 0..count {
                     let next = self.nodes.entry(node).or_default().outbox.pop_front();
@@ -149,7 +157,7 @@ impl World {
                 }
             }
             Step::Break { node, read } => {
-                self.serve(node, read, false);
+                self.serve(node, read, false, false);
                 // What a broken link holds unread may be proposed yet, if its run is not closed.
                 let gone = self.nodes.remove(&node).unwrap_or_default();
                 for request in gone.inbox {
@@ -219,7 +227,7 @@ proptest! {
             world.step(&Step::Find { stale: false });
             for node in [1, 2, 3, 2] {
                 world.step(&Step::Pump(node));
-                world.step(&Step::Serve { node, count: usize::MAX });
+                world.step(&Step::Serve { node, count: usize::MAX, refuse: false });
                 world.step(&Step::Hear { node, count: usize::MAX });
             }
             world.step(&Step::Wait(600));
@@ -231,7 +239,7 @@ proptest! {
         world.step(&Step::Wait(6_000));
         prop_assert_eq!(world.ends.len(), world.submitted.len(), "all are answered in time");
         for node in 1..=3 {
-            world.serve(node, usize::MAX, true);
+            world.serve(node, usize::MAX, true, false);
         }
         for (id, ticket) in (0..).zip(&world.submitted) {
             let copies = world.log.iter().filter(|row| row.1 == id).count();
