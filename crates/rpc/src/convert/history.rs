@@ -38,6 +38,25 @@ impl TryFrom<pb::PageRequest> for HistoryRequest {
     }
 }
 
+impl From<HistoryRequest> for pb::PageRequest {
+    fn from(request: HistoryRequest) -> Self {
+        let HistoryRequest {
+            topic,
+            after,
+            limit,
+            min_position,
+            wait,
+        } = request;
+        Self {
+            topic: topic.as_str().to_owned(),
+            after: after.map(Into::into),
+            limit,
+            min_position: min_position.map(Into::into),
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// Most rows of an answer: 1–1000, 0 is the default.
 pub(crate) fn limit_of(raw: u32, field: &'static str) -> Result<u32, Malformed> {
     match raw {

@@ -432,3 +432,6 @@ impl TryFrom<pb::Beat> for Beat {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -373,3 +373,6 @@ pub(crate) fn gap_of_pb(raw: pb::Gap) -> Result<(TopicName, Gap), Malformed> {
         },
     ))
 }
+
+#[cfg(test)]
+mod tests;
