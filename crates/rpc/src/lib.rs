@@ -4,6 +4,7 @@ mod batch;
 pub mod client;
 mod codec;
 pub mod convert;
+pub mod heard;
 pub mod identity;
 pub mod items;
 pub mod members;

@@ -1,16 +1,21 @@
-//! The way to other nodes: connections by target, and over them `Peer`, raft calls and `Members`.
+//! The way to other nodes: connections by target, and over them `Peer`, raft calls and `Members`;
+//! and, for clients, the public services.
 
+mod admin;
 mod channel;
 mod failure;
 mod link;
 mod members;
 mod pool;
+mod public;
 mod raft;
 mod remote;
 
+pub use admin::Overviews;
 pub use channel::ClientSettings;
-pub(crate) use channel::MAX_MESSAGE;
+pub(crate) use channel::{MAX_MESSAGE, not_connected};
 pub use pool::{At, PeerClients};
+pub use public::{Answers, Events, PublicClient};
 
 #[cfg(test)]
 mod tests;

@@ -31,7 +31,7 @@ impl From<&ClusterStatus> for pb::ClusterView {
 fn node(row: &Node) -> pb::Node {
     let Node {
         id,
-        name: _,
+        name,
         generation,
         level: _,
         disk: _,
@@ -62,6 +62,7 @@ fn node(row: &Node) -> pb::Node {
         generation,
         state: state.into(),
         addresses,
+        name: name.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod content;
+pub(crate) mod heard;
 pub(crate) mod history;
 pub(crate) mod link;
 pub(crate) mod membership;

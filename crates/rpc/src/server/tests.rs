@@ -34,6 +34,7 @@ use crate::testing::{Served, serve, view};
 use crate::topics::TopicInfo;
 
 mod admin;
+mod client;
 mod publish;
 mod subscribe;
 
