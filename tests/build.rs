@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_server(false)
         .bytes(".")
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
         .compile_fds(fds)?;
     Ok(())
 }

@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use fanfare_core::position::Position;
 use fanfare_server::dev::{self, Act, Addresses, Plan};
 
+use tracing_subscriber::EnvFilter;
+
 use crate::process::free_port;
 use crate::wait;
 use crate::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
@@ -18,6 +20,8 @@ use crate::wire::http;
 use crate::wire::session::Node;
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// How long a whole story may take.
+const STORY: Duration = Duration::from_secs(60);
 
 /// A running cluster of a story.
 pub struct Cluster {
@@ -32,10 +36,13 @@ impl Cluster {
     pub fn run(nodes: usize, story: impl AsyncFnOnce(&Self) -> Result<()>) -> Result<()> {
         let cluster = Self::start(nodes)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(story(&cluster))
+        runtime.block_on(wait::soon("the story", STORY, story(&cluster)))?
     }
 
     fn start(count: usize) -> Result<Self> {
+        // Logs of the nodes by RUST_LOG; another test of the process may have set them up.
+        let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env());
+        drop(logs.with_writer(std::io::stderr).try_init());
         let dir = tempfile::tempdir()?;
         let local = || Ok::<_, anyhow::Error>(SocketAddr::from(([127, 0, 0, 1], free_port()?)));
         let addresses: Vec<Addresses> = (0..count)

@@ -52,10 +52,8 @@ impl Audience {
             }
         }
         let topic = attach.topic.hash64();
-        let taken = link.put(|outbox| {
-            outbox.attached(shard, topic, attached);
-        });
-        drop((taken, slot));
+        link.put(|outbox| outbox.attached(shard, topic, attached));
+        drop(slot);
     }
 
     /// Sends messages just placed to all who do not have them.
@@ -79,6 +77,10 @@ impl Audience {
 
     pub(crate) fn detach(&mut self, link: LinkId, id: AttachId) {
         if self.listeners.detach(Listener { link, id }) {
+            // The edge may have said so before its wish was answered.
+            if let Some(link) = self.links.iter().find(|known| known.id == link) {
+                link.put(|outbox| outbox.detach(id));
+            }
             self.forget_idle_links();
         }
     }

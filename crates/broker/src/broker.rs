@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::options::BrokerOptions;
+use crate::parts::Parts;
 use crate::service::Service;
 use crate::shard;
-use crate::shards::{Msg, Parts, ShardSupervisor, ShardsRef};
+use crate::shards::{Msg, ShardSupervisor, ShardsRef};
 
 /// What a broker is built with.
 pub struct BrokerDeps {
@@ -73,6 +74,7 @@ pub struct Broker {
     parts: Arc<Parts>,
     service: Arc<Service>,
     supervisor: ShardsRef,
+    ended: CancellationToken,
 }
 
 impl Broker {
@@ -100,15 +102,24 @@ impl Broker {
             options,
             metrics,
             stop: CancellationToken::new(),
+            links: CancellationToken::new(),
         });
         let args = Arc::clone(&parts);
         let spawned = ractor::Actor::spawn(None, ShardSupervisor, args).await;
-        let (supervisor, _) = spawned.map_err(BuildError::Supervisor)?;
+        let (supervisor, running) = spawned.map_err(BuildError::Supervisor)?;
+        let ended = CancellationToken::new();
+        let end = ended.clone();
+        parts.groups.tasks.spawn(async move {
+            // However it ended: nobody looks after the shards any more.
+            running.await.ok();
+            end.cancel();
+        });
         let service = Arc::new(Service::new(Arc::clone(&parts)));
         Ok(Self {
             parts,
             service,
             supervisor,
+            ended,
         })
     }
 
@@ -177,6 +188,12 @@ impl Broker {
             .all(|(_, local)| local.court.is_none())
     }
 
+    /// Completes when nobody looks after this node's shards any more: after a shutdown, or because
+    /// an actor failed again and again. Then the node must drain.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
     /// Ends all reigns and links and stops the groups. What was proposed and is not answered yet is
     /// answered as unknown.
     pub async fn shutdown(&self) {
@@ -186,6 +203,7 @@ impl Broker {
             stopped.await.ok();
         }
         self.parts.stop.cancel();
+        self.parts.links.cancel();
         self.supervisor.stop(None);
     }
 }

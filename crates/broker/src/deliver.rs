@@ -85,12 +85,8 @@ impl DeliveryLink {
                 Some(EdgeSays::Credit(bytes)) => self.put(|outbox| outbox.credit(bytes)),
                 Some(EdgeSays::Detach(ids)) => self.detach(&mut held, &ids, &*shards),
                 Some(EdgeSays::Attach(wishes)) => {
-                    for attach in wishes {
-                        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                            break;
-                        };
-                        self.answers_read().await;
-                        self.attach(&mut held, Wish { attach, slot }, &shards);
+                    if !self.attach_all(&mut held, wishes, &slots, &shards).await {
+                        break;
                     }
                 }
             }
@@ -102,14 +98,46 @@ impl DeliveryLink {
         }
     }
 
+    /// False if the edge does not keep to the protocol.
+    async fn attach_all(
+        self: &Arc<Self>,
+        held: &mut Held,
+        wishes: Vec<Attach>,
+        slots: &Arc<Semaphore>,
+        shards: &Arc<dyn Shards>,
+    ) -> bool {
+        for attach in wishes {
+            if held.rows.contains_key(&attach.id) {
+                tracing::warn!(edge = %self.edge, id = attach.id.0, "an attachment's number came twice");
+                return false;
+            }
+            self.answers_read().await;
+            self.forget_ended(held, slots).await;
+            let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
+                return false;
+            };
+            self.attach(held, Wish { attach, slot }, shards);
+        }
+        true
+    }
+
+    /// Forgets attachments that have ended, once there are many and no wish is on its way.
+    async fn forget_ended(&self, held: &mut Held, slots: &Semaphore) {
+        if held.rows.len() <= 2 * (self.outbox().live() + MAX_WISHES) {
+            return;
+        }
+        let all = u32::try_from(MAX_WISHES).unwrap_or(u32::MAX);
+        if let Ok(all) = slots.acquire_many(all).await {
+            let outbox = self.outbox();
+            held.rows.retain(|id, _| outbox.is_live(*id));
+            drop(all);
+        }
+    }
+
     fn attach(self: &Arc<Self>, held: &mut Held, wish: Wish, shards: &Arc<dyn Shards>) {
         let live = self.outbox().live();
         if live >= MAX_LIVE {
             return self.put(|outbox| outbox.end(wish.attach.id, Ended::Overloaded));
-        }
-        if held.rows.len() > 2 * live + MAX_WISHES {
-            let outbox = self.outbox();
-            held.rows.retain(|id, _| outbox.is_live(*id));
         }
         let row = (wish.attach.shard, wish.attach.topic.clone());
         held.rows.insert(wish.attach.id, row);
@@ -160,10 +188,10 @@ impl DeliveryLink {
                 }
                 Next::Nothing => Vec::new(),
             };
+            self.drained.notify_one();
             if says.is_empty() {
-                self.drained.notify_one();
                 tokio::select! { biased;
-                    () = self.closed.cancelled() => return,
+                    () = self.closed.cancelled() => return self.flush(&to_edge),
                     () = to_edge.closed() => break,
                     () = self.news.notified() => {}
                     () = clock.sleep_until(digest_at) => {}
@@ -171,7 +199,7 @@ impl DeliveryLink {
             }
             for say in says {
                 let sent = tokio::select! { biased;
-                    () = self.closed.cancelled() => return,
+                    () = self.closed.cancelled() => return self.flush(&to_edge),
                     sent = to_edge.send(say) => sent,
                 };
                 if sent.is_err() {
@@ -180,6 +208,15 @@ impl DeliveryLink {
             }
         }
         self.closed.cancel();
+    }
+
+    /// At the end: what the edge has room for, so that it learns where to go.
+    fn flush(&self, to_edge: &mpsc::Sender<LeaderSays>) {
+        while let Next::Say(say) = self.take(false) {
+            if to_edge.try_send(say).is_err() {
+                return;
+            }
+        }
     }
 
     /// The next thing to send. Digests pass runs, so that load does not silence them, but no answer:

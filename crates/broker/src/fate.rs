@@ -11,8 +11,8 @@ use fanfare_core::shard::{Fate, Refused};
 use crate::publish::Work;
 
 /// Answers a draft with its fate; gives it back if the fate is that of another class.
-pub(crate) fn answer(work: Work, fate: Fate, class: Class) -> Option<Work> {
-    let (position, duplicate, dedup_remaining_ms) = match fate {
+pub(crate) fn answer(work: Work, fate: &Fate, class: Class) -> Option<Work> {
+    let (position, duplicate, dedup_remaining_ms) = match *fate {
         Fate::Placed {
             position,
             dedup_remaining_ms,

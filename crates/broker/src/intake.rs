@@ -175,3 +175,106 @@ impl<R> Intake<R> {
         self.out.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use fanfare_core::id::ShardId;
+    use fanfare_core::link::PublishRequest;
+    use fanfare_core::message::{Ack, Content, Draft, Key, Meta};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::publish::PublishLink;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn request(seq: u64, bytes: usize, timeout_ms: u32) -> PublishRequest {
+        let content = Content {
+            payload: Bytes::from(vec![0; bytes]),
+            meta: Arc::new(Meta::default()),
+        };
+        let draft = Draft {
+            topic: "news".parse().unwrap(),
+            content,
+            key: Some(Key::new(Bytes::from_static(b"k")).unwrap()),
+            key_age_ms: 5,
+            ack: Ack::Committed,
+            expect: None,
+        };
+        PublishRequest {
+            seq,
+            stream: 1,
+            run: 1,
+            shard: ShardId(0),
+            draft,
+            timeout_ms,
+        }
+    }
+
+    fn intake(works: impl IntoIterator<Item = (usize, u32)>) -> Intake<&'static str> {
+        let link = Arc::new(PublishLink::new(Arc::new(Metrics::default())));
+        let mut intake = Intake::new();
+        for (seq, (bytes, timeout)) in works.into_iter().enumerate() {
+            let work = link.work(request(seq as u64, bytes, timeout), Duration::ZERO);
+            intake.admit(work);
+        }
+        intake
+    }
+
+    fn close(intake: &mut Intake<&'static str>, at: Duration) -> Option<(Closed, usize)> {
+        let mut late = Vec::new();
+        let closed = intake.close(at, 0, &mut late)?;
+        Some((closed, late.len()))
+    }
+
+    #[test]
+    fn a_batch_ends_at_its_bytes_or_its_drafts() {
+        let mut many = intake((0..1_500).map(|_| (1, 9_000)));
+        assert_eq!(close(&mut many, MS).unwrap().0.batch.drafts.len(), 1_000);
+        assert_eq!(close(&mut many, MS).unwrap().0.batch.drafts.len(), 500);
+        let mut large = intake([(700 << 10, 9_000), (700 << 10, 9_000), (3 << 20, 9_000)]);
+        assert_eq!(close(&mut large, MS).unwrap().0.batch.drafts.len(), 1);
+        assert_eq!(close(&mut large, MS).unwrap().0.batch.drafts.len(), 1);
+        assert!(close(&mut large, MS).is_none(), "two are out");
+    }
+
+    #[test]
+    fn answers_keep_the_order_of_the_proposals() {
+        let mut intake = intake([(700 << 10, 9_000), (700 << 10, 9_000), (1, 9_000)]);
+        let first = close(&mut intake, MS).unwrap().0.id;
+        let second = close(&mut intake, MS).unwrap().0.id;
+        intake.settle(second, "second");
+        assert!(intake.next_settled().is_none(), "the first is still out");
+        intake.settle(first, "first");
+        assert_eq!(intake.next_settled().unwrap().result, "first");
+        assert_eq!(intake.next_settled().unwrap().result, "second");
+        assert!(intake.is_settled());
+    }
+
+    #[test]
+    fn a_key_is_older_by_the_time_its_draft_was_held() {
+        let mut intake = intake([(1, 9_000)]);
+        let (closed, _) = close(&mut intake, 40 * MS).unwrap();
+        assert_eq!(closed.batch.drafts[0].key_age_ms, 45);
+        assert_eq!(closed.within, 8_960 * MS);
+    }
+
+    #[test]
+    fn who_waits_no_longer_is_late_before_proposal_and_unknown_after() {
+        let mut intake = intake([(1, 10), (1, 100), (1, 1_000)]);
+        let (closed, late) = close(&mut intake, 50 * MS).unwrap();
+        assert_eq!((closed.batch.drafts.len(), late), (2, 1));
+        let expired = intake.expire(200 * MS);
+        assert_eq!((expired.proposed.len(), expired.waiting.len()), (1, 0));
+        intake.settle(closed.id, "placed");
+        let settled = intake.next_settled().unwrap();
+        assert_eq!(
+            settled.works.iter().flatten().count(),
+            1,
+            "one was answered meanwhile"
+        );
+    }
+}

@@ -11,12 +11,15 @@ mod fate;
 mod intake;
 mod machine;
 mod metrics;
+mod moves;
 mod options;
+mod parts;
 mod publish;
 mod reign;
 mod service;
 mod shard;
 mod shards;
+mod snapshots;
 mod topic;
 
 pub use broker::{Broker, BrokerDeps, BuildError, ShardDump, ShardStatus};

@@ -11,6 +11,7 @@ use fanfare_core::link::{PublishAnswer, PublishRequest, Redirect, Verdict};
 use fanfare_core::message::Draft;
 use fanfare_core::receipt::{Receipt, Refusal};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
@@ -55,6 +56,8 @@ pub(crate) struct PublishLink {
     answers: Mutex<Answers>,
     news: Notify,
     runs: Mutex<ClosedRuns>,
+    /// Cancelled when nobody reads the answers any more.
+    gone: CancellationToken,
     metrics: Arc<Metrics>,
 }
 
@@ -69,11 +72,11 @@ struct Answers {
 
 impl PublishLink {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        let (answers, runs) = (Mutex::default(), Mutex::default());
         Self {
-            answers,
+            answers: Mutex::default(),
             news: Notify::new(),
-            runs,
+            runs: Mutex::default(),
+            gone: CancellationToken::new(),
             metrics,
         }
     }
@@ -101,6 +104,11 @@ impl PublishLink {
             self.metrics.drafts.inc();
             take(self.accept(request, slot, now()));
         }
+    }
+
+    /// Completes when nobody reads the answers any more.
+    pub(crate) async fn gone(&self) {
+        self.gone.cancelled().await;
     }
 
     /// No more requests come: the link ends once all are answered.
@@ -146,6 +154,14 @@ impl PublishLink {
         }
     }
 
+    /// A request outside of a reader, for tests.
+    #[cfg(test)]
+    pub(crate) fn work(self: &Arc<Self>, request: PublishRequest, now: Duration) -> Work {
+        let slots = Arc::new(Semaphore::new(1));
+        let slot = slots.try_acquire_owned().expect("a slot of its own");
+        self.accept(request, slot, now)
+    }
+
     /// Writes answers until all requests are answered and no more come, or the edge is gone.
     pub(crate) async fn write(self: Arc<Self>, verdicts: mpsc::Sender<PublishAnswer>) {
         loop {
@@ -157,7 +173,7 @@ impl PublishLink {
             match next {
                 Some((answer, slot)) => {
                     if verdicts.send(answer).await.is_err() {
-                        return;
+                        return self.gone.cancel();
                     }
                     drop(slot);
                 }

@@ -25,9 +25,9 @@ use crate::deliver::{DeliveryLink, Shards};
 use crate::directory::Local;
 use crate::fate::{of_refused, refusal};
 use crate::metrics::Gauge;
+use crate::parts::Parts;
 use crate::publish::PublishLink;
 use crate::shard::{Court, Msg};
-use crate::shards::Parts;
 
 /// Answers that may wait in the channel of a link, beside what the link itself holds.
 const LINK_CHANNEL: usize = 256;
@@ -35,6 +35,8 @@ const LINK_CHANNEL: usize = 256;
 const CHANGE_WITHIN: Duration = Duration::from_secs(10);
 /// How long an ephemeral topic may take to answer a read: it may have to reserve epochs.
 const READ_WITHIN: Duration = Duration::from_secs(5);
+/// Most messages and bytes of one page, whatever is asked.
+const MAX_PAGE: (u32, u64) = (1_000, 1 << 20);
 /// Most topics of one list.
 const MAX_LIST: u32 = 1_000;
 
@@ -77,6 +79,7 @@ impl Peer for Service {
             );
             tokio::select! { biased;
                 () = parts.stop.cancelled() => {}
+                () = reading.gone() => {}
                 () = read => {}
             }
             reading.close();
@@ -88,7 +91,7 @@ impl Peer for Service {
     fn deliver(&self, edge: NodeId, says: mpsc::Receiver<EdgeSays>) -> mpsc::Receiver<LeaderSays> {
         let (to_edge, from_leader) = mpsc::channel(LINK_CHANNEL);
         let id = LinkId(self.links.fetch_add(1, Ordering::Relaxed));
-        let link = Arc::new(DeliveryLink::new(id, edge, self.parts.stop.child_token()));
+        let link = Arc::new(DeliveryLink::new(id, edge, self.parts.links.child_token()));
         let shards: Arc<dyn Shards> = Arc::clone(&self.parts.directory) as Arc<dyn Shards>;
         let parts = Arc::clone(&self.parts);
         let reading = Arc::clone(&link);
@@ -175,7 +178,10 @@ impl Peer for Service {
                         Outcome::Created(Err(refused)) => {
                             Err(NoRead::Refused(of_refused(refused).topic(name)))
                         }
-                        other => Err(unexpected(&other)),
+                        other @ (Outcome::Done
+                        | Outcome::Placed(_)
+                        | Outcome::Deleted(_)
+                        | Outcome::Reserved(_)) => Err(unexpected(&other)),
                     }
                 }
                 TopicCommand::Delete { name, epoch } => {
@@ -188,7 +194,10 @@ impl Peer for Service {
                         Outcome::Deleted(Err(refused)) => {
                             Err(NoRead::Refused(of_refused(refused).topic(name)))
                         }
-                        other => Err(unexpected(&other)),
+                        other @ (Outcome::Done
+                        | Outcome::Placed(_)
+                        | Outcome::Created(_)
+                        | Outcome::Reserved(_)) => Err(unexpected(&other)),
                     }
                 }
                 TopicCommand::Get { name } => {
@@ -297,14 +306,9 @@ async fn page(
     request: PageRequest,
     redirect: Redirect,
 ) -> Result<Page, NoRead> {
-    let PageRequest {
-        topic,
-        after,
-        limit,
-        bytes,
-        ..
-    } = &request;
-    let read = || local.replica.read().page(topic, *after, *limit, *bytes);
+    let PageRequest { topic, after, .. } = &request;
+    let (limit, bytes) = (request.limit.min(MAX_PAGE.0), request.bytes.min(MAX_PAGE.1));
+    let read = || local.replica.read().page(topic, *after, limit, bytes);
     let ahead = |page: &Page| page.gap.is_none() && *after > page.head;
     let first = match read() {
         Ok(page) => page,
@@ -314,6 +318,11 @@ async fn page(
             };
             let topic = topic.clone();
             let (reply, page) = oneshot::channel();
+            let request = PageRequest {
+                limit,
+                bytes,
+                ..request
+            };
             let page = ask(&court, Msg::Page(request, reply), page).await?;
             if let Some(gap) = page.gap {
                 note_ahead(&court, &topic, gap);

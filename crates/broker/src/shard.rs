@@ -84,7 +84,11 @@ pub(crate) struct State {
     hall: Hall,
     chores: Chores,
     transfer: Option<Transfer>,
-    /// False until the shard's `Begin` is applied: until then drafts wait.
+    /// No handover is tried before this.
+    transfer_at: Duration,
+    /// True once the reign is over and only the topics' actors are waited for.
+    closing: bool,
+    /// False until the shard has begun and has its rules: until then drafts wait.
     begun: bool,
 }
 
@@ -95,8 +99,10 @@ struct Transfer {
     until: Duration,
 }
 
-/// How long a handover may take before drafts are taken again.
+/// How long a handover may take before drafts are taken again, and how long none is tried after
+/// one that failed.
 const TRANSFER_WITHIN: Duration = Duration::from_secs(2);
+const TRANSFER_REST: Duration = Duration::from_secs(30);
 
 /// The serving leader of a shard on this node, as the service uses it.
 #[derive(Clone)]
@@ -170,6 +176,8 @@ impl Actor for ShardActor {
             hall,
             chores,
             transfer: None,
+            transfer_at: Duration::ZERO,
+            closing: false,
             begun: false,
         };
         state.begun = state.hall.begun();
@@ -183,6 +191,10 @@ impl Actor for ShardActor {
         msg: Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        if state.closing {
+            state.refuse(msg);
+            return Ok(());
+        }
         match msg {
             Msg::Publish(work) => state.on_draft(*work, &me).await,
             Msg::Settled(id, result) => {
@@ -200,11 +212,12 @@ impl Actor for ShardActor {
             Msg::Transfer(to) => state.on_transfer(to),
             Msg::Abdicate => {
                 state.abdicate();
-                me.stop(None);
-                return Ok(());
+                if state.hall.is_empty() {
+                    me.stop(None);
+                }
             }
         }
-        if state.hall.wants_epochs() {
+        if state.hall.wants_epochs() && !state.closing {
             state.do_chores(&me);
         }
         Ok(())
@@ -226,8 +239,9 @@ impl Actor for ShardActor {
             SupervisionEvent::ActorTerminated(child, ..) => state.hall.on_gone(child.get_id()),
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
-        // Who waited for a topic that is gone attaches again; here nothing is left to do.
-        drop(me);
+        if state.closing && state.hall.is_empty() {
+            me.stop(None);
+        }
         Ok(())
     }
 }
@@ -311,7 +325,7 @@ impl State {
                 Ok((at, Outcome::Placed(fates))) if own(&at) && fates.len() == works.len() => {
                     for (work, fate) in works.into_iter().zip(fates) {
                         if let Some(work) = work {
-                            again.extend(answer(work, fate));
+                            again.extend(answer(work, &fate));
                         }
                     }
                 }
@@ -356,7 +370,9 @@ impl State {
         {
             tracing::warn!(shard = %self.reign.shard, "leadership was not taken over in time");
             self.transfer = None;
+            self.transfer_at = now + TRANSFER_REST;
         }
+        self.readmit(me).await;
         self.chores.on_tick();
         self.do_chores(me);
         self.propose();
@@ -384,7 +400,11 @@ impl State {
     }
 
     fn on_transfer(&mut self, to: ReplicaId) {
-        let until = self.reign.clock.now() + TRANSFER_WITHIN;
+        let now = self.reign.clock.now();
+        if self.transfer.is_some() || now < self.transfer_at {
+            return;
+        }
+        let until = now + TRANSFER_WITHIN;
         self.transfer = Some(Transfer {
             to,
             asked: false,
@@ -413,7 +433,30 @@ impl State {
         });
     }
 
+    /// After the reign: works and reads are sent on, news is no news.
+    fn refuse(&self, msg: Msg) {
+        let redirect = self.reign.redirect();
+        match msg {
+            Msg::Publish(work) => work.ticket.reroute(redirect),
+            Msg::Attach(link, wish) => {
+                link.put(|outbox| outbox.end(wish.attach.id, Ended::NotLeader(redirect)));
+            }
+            // A reader that has gone needs no answer.
+            Msg::Stand(_, reply) => drop(reply.send(Err(NoRead::Reroute(redirect)))),
+            Msg::Page(_, reply) => drop(reply.send(Err(NoRead::Reroute(redirect)))),
+            Msg::Settled(..)
+            | Msg::Detach(..)
+            | Msg::News
+            | Msg::Tick
+            | Msg::ChoreDone(_)
+            | Msg::TopicIdle { .. }
+            | Msg::Transfer(_)
+            | Msg::Abdicate => {}
+        }
+    }
+
     fn abdicate(&mut self) {
+        self.closing = true;
         self.reign.over.cancel();
         let redirect = self.reign.redirect();
         let Expired { waiting, proposed } = self.intake.abandon();
@@ -429,8 +472,8 @@ impl State {
 }
 
 /// Answers with the result of apply; gives back a draft whose topic is ephemeral.
-fn answer(mut work: Work, fate: Fate) -> Option<Work> {
-    if fate == Fate::Ephemeral {
+fn answer(mut work: Work, fate: &Fate) -> Option<Work> {
+    if *fate == Fate::Ephemeral {
         work.ticket.not_proposed();
     }
     fate::answer(work, fate, Class::Durable)

@@ -1,33 +1,34 @@
 //! The supervisor of the node's shards: it follows the view, starts a group for each replica placed
 //! here, and an actor for each reign of one.
 
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_consensus::{
-    Codec, Group, GroupConfig, GroupDeps, GroupId, InitializeError, StartError,
-};
-use fanfare_core::id::{NodeId, ReplicaId, ShardId, Term};
-use fanfare_core::shard::{Block, Entry};
+use fanfare_consensus::{Group, GroupId, InitializeError, StartError};
+use fanfare_core::id::{ReplicaId, ShardId, Term};
 use fanfare_core::view::{ShardRow, View};
-use fanfare_host::Rng;
+use futures_util::future::join_all;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
 
 use crate::confirm::{Confirmer, Round};
-use crate::directory::{Directory, Local};
+use crate::directory::Local;
 use crate::machine::{Replica, ShardMachine};
-use crate::metrics::Metrics;
-use crate::options::BrokerOptions;
+use crate::parts::Parts;
 use crate::reign::Reign;
 use crate::shard::{self, Court, ShardActor};
+use crate::snapshots::Snapshots;
 
 pub(crate) type ShardsRef = ActorRef<Msg>;
 
 /// Time between two ticks of each led shard.
 const TICK: Duration = Duration::from_millis(250);
+/// Ticks between two rounds of upkeep: a second.
+const UPKEEP_TICKS: u32 = 4;
 /// Failures of actors of one shard in one term, after which the node must be looked at.
 const MAX_FAILURES: u32 = 5;
 
@@ -44,24 +45,12 @@ pub(crate) enum Msg {
     /// The role of a shard's replica is another.
     Role(ShardId),
     Tick,
+    /// A step of a move has been taken, or not.
+    Moved(ShardId),
+    /// A replica has stopped for good.
+    Retired(ShardId, ReplicaId),
     /// End all reigns, stop all groups.
     Shutdown(oneshot::Sender<()>),
-}
-
-/// What every shard of the node is built with.
-pub(crate) struct Parts {
-    pub(crate) node: NodeId,
-    pub(crate) groups: GroupDeps,
-    pub(crate) rng: Arc<dyn Rng>,
-    pub(crate) view: watch::Receiver<Arc<View>>,
-    pub(crate) entries: Arc<dyn Codec<Entry>>,
-    pub(crate) blocks: Arc<dyn Codec<Block>>,
-    pub(crate) mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
-    pub(crate) options: BrokerOptions,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) directory: Arc<Directory>,
-    /// Cancelled at shutdown: ends the tasks that watch and tick.
-    pub(crate) stop: CancellationToken,
 }
 
 pub(crate) struct State {
@@ -69,6 +58,12 @@ pub(crate) struct State {
     /// Replicas that start or run.
     placed: BTreeMap<ShardId, ReplicaId>,
     reigns: BTreeMap<ShardId, Sitting>,
+    /// Of these, those that did not start.
+    failed: BTreeSet<ReplicaId>,
+    /// Shards of which a step of a move is out.
+    moving: BTreeSet<ShardId>,
+    snapshots: Snapshots,
+    ticks: u32,
     stopping: bool,
 }
 
@@ -77,6 +72,9 @@ struct Sitting {
     term: Term,
     actor: ActorId,
     court: Court,
+    ended: JoinHandle<()>,
+    /// When it began.
+    since: Duration,
     failures: u32,
 }
 
@@ -100,6 +98,10 @@ impl Actor for ShardSupervisor {
             parts,
             placed,
             reigns,
+            failed: BTreeSet::new(),
+            moving: BTreeSet::new(),
+            snapshots: Snapshots::default(),
+            ticks: 0,
             stopping: false,
         };
         state.on_view(&me);
@@ -118,7 +120,9 @@ impl Actor for ShardSupervisor {
                 state.on_started(shard, id, replica, started, &me);
             }
             Msg::Role(shard) => state.on_role(shard, &me).await,
-            Msg::Tick => state.on_tick(),
+            Msg::Tick => state.on_tick(&me),
+            Msg::Moved(shard) => drop(state.moving.remove(&shard)),
+            Msg::Retired(shard, id) => state.on_retired(shard, id, &me),
             Msg::Shutdown(done) => state.shutdown(done),
         }
         Ok(())
@@ -149,16 +153,23 @@ impl State {
         if self.stopping {
             return;
         }
+        // New rules are proposed at once.
+        for sitting in self.reigns.values() {
+            // An actor that has failed is replaced.
+            sitting.court.actor.cast(shard::Msg::Tick).ok();
+        }
         let view = Arc::clone(&self.parts.view.borrow());
         for row in &view.shards {
             let here = row
                 .replicas
                 .iter()
                 .find(|replica| replica.node == self.parts.node);
-            if let Some(replica) = here
-                && !self.placed.contains_key(&row.id)
-            {
-                self.start(&view, row.id, replica.id, me);
+            match (here, self.placed.get(&row.id).copied()) {
+                (Some(replica), None) => self.start(&view, row.id, replica.id, me),
+                (Some(replica), Some(old)) if old != replica.id && self.failed.remove(&old) => {
+                    self.remove(row.id, old, None, me);
+                }
+                (Some(_) | None, Some(_)) | (None, None) => {}
             }
         }
     }
@@ -189,7 +200,8 @@ impl State {
         let group = match started {
             Ok(group) => group,
             Err(error) => {
-                // It stays placed: a replica whose stored state is not good must be rebuilt.
+                // It stays placed until the view has another in its place: it must be rebuilt.
+                self.failed.insert(id);
                 tracing::error!(%shard, replica = %id, %error, "a replica did not start");
                 return;
             }
@@ -274,7 +286,7 @@ impl State {
         if role.serves && same {
             return;
         }
-        self.end_reign(shard);
+        drop(self.end_reign(shard));
         if role.serves && !self.stopping {
             self.begin_reign(shard, role.term, 0, me).await;
         }
@@ -302,14 +314,15 @@ impl State {
             mark_begun: Arc::clone(&parts.mark_begun),
         };
         let spawned = Actor::spawn_linked(None, ShardActor, args, me.get_cell()).await;
-        let actor = match spawned {
-            Ok((actor, _)) => actor,
+        let (actor, ended) = match spawned {
+            Ok(spawned) => spawned,
             Err(error) => {
                 tracing::error!(%shard, %term, %error, "a shard's actor did not start");
                 return;
             }
         };
         let id = actor.get_id();
+        let since = parts.groups.clock.now();
         let group = local.group.clone();
         let round: Round = Arc::new(move || {
             let group = group.clone();
@@ -335,21 +348,25 @@ impl State {
                 term,
                 actor: id,
                 court,
+                ended,
+                since,
                 failures,
             },
         );
     }
 
-    fn end_reign(&mut self, shard: ShardId) {
-        let Some(Sitting { term, court, .. }) = self.reigns.remove(&shard) else {
-            return;
-        };
+    /// Ends a reign, if there is one; what it gives ends with the reign's actor.
+    fn end_reign(&mut self, shard: ShardId) -> Option<JoinHandle<()>> {
+        let Sitting {
+            term, court, ended, ..
+        } = self.reigns.remove(&shard)?;
         self.parts.directory.set_court(shard, None);
         court.reign.replica.attend(None);
         // An actor that has failed has answered all it had.
         court.actor.cast(shard::Msg::Abdicate).ok();
         self.parts.metrics.abdications.inc();
         tracing::info!(%shard, %term, "leads a shard no more");
+        Some(ended)
     }
 
     /// A failed shard's actor is made anew from the replica; not for ever.
@@ -382,29 +399,38 @@ impl State {
         Ok(())
     }
 
-    fn on_tick(&self) {
+    fn on_tick(&mut self, me: &ShardsRef) {
         for sitting in self.reigns.values() {
             // An actor that has failed is replaced.
             sitting.court.actor.cast(shard::Msg::Tick).ok();
         }
-        for shard in self.placed.keys() {
-            self.initialize(*shard);
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(UPKEEP_TICKS) && !self.stopping {
+            self.upkeep(me);
         }
     }
 
     fn shutdown(&mut self, done: oneshot::Sender<()>) {
         self.stopping = true;
         self.parts.stop.cancel();
-        for shard in self.reigns.keys().copied().collect::<Vec<_>>() {
-            self.end_reign(shard);
-        }
-        let groups: Vec<_> = self.parts.directory.all();
-        let directory = Arc::clone(&self.parts.directory);
+        let shards: Vec<_> = self.reigns.keys().copied().collect();
+        let reigns: Vec<_> = shards
+            .into_iter()
+            .filter_map(|s| self.end_reign(s))
+            .collect();
+        let parts = Arc::clone(&self.parts);
         self.parts.groups.tasks.spawn(async move {
-            for (shard, local) in groups {
-                local.group.stop().await;
-                directory.remove(shard);
-            }
+            // A join error is that of an actor that failed: it has ended too.
+            drop(join_all(reigns).await);
+            parts.links.cancel();
+            let stops = parts.directory.all().into_iter().map(|(shard, local)| {
+                let directory = Arc::clone(&parts.directory);
+                async move {
+                    local.group.stop().await;
+                    directory.remove(shard);
+                }
+            });
+            join_all(stops).await;
             // Nobody else waits if the caller does not.
             done.send(()).ok();
         });
@@ -447,16 +473,4 @@ fn tick(parts: &Arc<Parts>, me: &ShardsRef) {
             }
         }
     });
-}
-
-impl BrokerOptions {
-    fn group(&self, group: GroupId, replica: ReplicaId) -> GroupConfig {
-        GroupConfig {
-            heartbeat: self.heartbeat,
-            election_min: self.election_min,
-            election_max: self.election_max,
-            quorum_loss_probe: self.election_max * 2,
-            ..GroupConfig::new(group, replica)
-        }
-    }
 }

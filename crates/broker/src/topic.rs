@@ -85,7 +85,7 @@ enum Source {
     /// topic exists.
     Shard { at: Position, stream: Option<Epoch> },
     /// Here.
-    Stream(Ephemeral),
+    Stream(Box<Ephemeral>),
 }
 
 /// Rings at the actor. Made for each actor, known to the shard's machine.
@@ -120,7 +120,7 @@ impl Actor for TopicActor {
         let (source, policy) = match stream {
             Some(stream) => {
                 let policy = stream.policy();
-                (Source::Stream(stream), policy)
+                (Source::Stream(Box::new(stream)), policy)
             }
             None => {
                 let shard = reign.replica.read();
@@ -241,9 +241,8 @@ impl State {
             };
             let same = stream.is_none() || *stream == epoch;
             *stream = epoch;
-            let page = match page {
-                Ok(page) => page,
-                Err(_) => return self.audience.end_all(&Ended::StreamEnded),
+            let Ok(page) = page else {
+                return self.audience.end_all(&Ended::StreamEnded);
             };
             let broken = page
                 .gap
@@ -282,7 +281,7 @@ impl State {
             self.metrics.ephemeral.inc();
             self.audience.offer(&[message]);
         }
-        fate::answer(work, appended.fate, Class::Ephemeral);
+        drop(fate::answer(work, &appended.fate, Class::Ephemeral));
     }
 
     fn stand(&mut self, wish: &StandRequest) -> Result<Standing, NoRead> {

@@ -105,7 +105,8 @@ impl Subscriber {
                 since: SinceText(since),
             },
         );
-        let open = Session::open(transport, node, &[&self.topic], &begin);
+        let topics = [self.topic.as_str()];
+        let open = Session::open(transport, node, &topics, &begin);
         let mut session = tokio::time::timeout(Duration::from_secs(10), open).await??;
         let mut over = self.over.clone();
         loop {

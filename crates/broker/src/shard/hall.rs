@@ -1,6 +1,8 @@
 //! The topics of a shard that somebody attends: their actors, who waits for a topic that does not
 //! exist yet (C27), and what waits until a new stream has an epoch.
 
+mod news;
+
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use fanfare_core::attach::LinkId;
 use fanfare_core::code::Code;
 use fanfare_core::ephemeral::Ephemeral;
-use fanfare_core::gap::{GapReason, Page, Policy, Standing};
+use fanfare_core::gap::{Page, Policy, Standing};
 use fanfare_core::link::{AttachId, Ended, NoRead, PageRequest, StandRequest};
 use fanfare_core::name::TopicName;
 use fanfare_core::rule::{Class, CreatePolicy};
@@ -99,8 +101,12 @@ impl Hall {
         }
     }
 
+    /// True once the shard has begun and goes by some rules of the cluster, if there are any: a
+    /// topic made before would have another class than the rules say, for ever.
     pub(super) fn begun(&self) -> bool {
-        self.reign.replica.read().begun()
+        let ruled = self.reign.view().rules.version > 0;
+        let shard = self.reign.replica.read();
+        shard.begun() && (shard.rules_version() > 0 || !ruled)
     }
 
     /// True if a block of epochs must be reserved.
@@ -165,6 +171,11 @@ impl Hall {
 
     pub(super) fn detach(&mut self, link: LinkId, gone: Vec<(TopicName, AttachId)>) {
         for (topic, id) in gone {
+            let same = |parked: &mut Parked| match parked {
+                Parked::Attach(of, wish) => of.id == link && wish.attach.id == id,
+                Parked::Publish(_) | Parked::Stand(..) | Parked::Page(..) => false,
+            };
+            drop(self.parked.extract_if(.., same).collect::<Vec<_>>());
             if let Some(seated) = self.topics.get_mut(&topic) {
                 seated.tell(topic::Msg::Detach(link, id));
             }
@@ -316,6 +327,7 @@ impl Hall {
         match self.attended.next_epoch() {
             Some(epoch) => Ok(Ephemeral::new(topic.clone(), epoch, rules, self.secret)),
             None => {
+                self.attended.leave(topic);
                 self.wants_epochs = true;
                 Err(NoSeat::NoEpoch)
             }
@@ -380,85 +392,6 @@ impl Hall {
         }
     }
 
-    /// Topics were made or ended, or the rules are others.
-    pub(super) async fn on_news(&mut self, me: &ShardRef) {
-        let news = self.attended.take();
-        for topic in &news.changed {
-            if self
-                .topics
-                .get(topic)
-                .is_some_and(|seated| seated.class == Class::Ephemeral)
-            {
-                self.unseat(topic, Ended::StreamEnded);
-            }
-            if self.absent.contains_key(topic) {
-                self.on_absent_changed(topic, me).await;
-            }
-        }
-        if news.rules_changed {
-            self.on_rules();
-        }
-        if news.repaired {
-            for topic in self.absent.keys().cloned().collect::<Vec<_>>() {
-                self.send_absent_away(&topic);
-            }
-        }
-    }
-
-    async fn on_absent_changed(&mut self, topic: &TopicName, me: &ShardRef) {
-        let (exists, class, broken) = {
-            let shard = self.reign.replica.read();
-            let lowest = self
-                .absent
-                .get(topic)
-                .and_then(|absent| absent.audience.lowest());
-            let page = lowest.and_then(|at| shard.page(topic, at, 1, 0).ok());
-            let gap = page.and_then(|page| page.gap);
-            let broken = gap.is_some_and(|gap| !matches!(gap.reason, GapReason::Trimmed(_)));
-            (shard.get(topic).is_some(), shard.class_of(topic), broken)
-        };
-        if broken || class == Class::Ephemeral {
-            self.send_absent_away(topic);
-        } else if exists && self.seat(topic, class, me).await.is_err() {
-            self.send_absent_away(topic);
-        }
-    }
-
-    fn send_absent_away(&mut self, topic: &TopicName) {
-        if let Some(mut absent) = self.absent.remove(topic) {
-            absent.audience.end_all(&Ended::StreamEnded);
-            self.attended.leave(topic);
-        }
-    }
-
-    /// Classes of topics without a row, and policies, follow the rules.
-    fn on_rules(&mut self) {
-        let reign = Arc::clone(&self.reign);
-        let class_of = |topic: &TopicName| reign.replica.read().class_of(topic);
-        for topic in self.topics.keys().cloned().collect::<Vec<_>>() {
-            let class = class_of(&topic);
-            match self.topics.get_mut(&topic) {
-                Some(seated) if seated.class == class => seated.tell(topic::Msg::Rules),
-                Some(_) => self.unseat(&topic, Ended::StreamEnded),
-                None => {}
-            }
-        }
-        let others = |(topic, absent): &(&TopicName, &Absent)| {
-            let shard = reign.replica.read();
-            let explicit = shard.create_policy() == CreatePolicy::Explicit;
-            explicit || Policy::from(&shard.rules_of(topic)) != absent.policy
-        };
-        let stale: Vec<_> = self
-            .absent
-            .iter()
-            .filter(others)
-            .map(|(t, _)| t.clone())
-            .collect();
-        for topic in stale {
-            self.send_absent_away(&topic);
-        }
-    }
-
     /// Takes up again what waited for the beginning or for epochs.
     pub(super) async fn retry(&mut self, me: &ShardRef) {
         if !self.begun() {
@@ -510,7 +443,12 @@ impl Hall {
         }
     }
 
-    /// The reign is over.
+    /// True if no topic has an actor.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The reign is over: all are sent away. The actors end by themselves.
     pub(super) fn close(&mut self, why: &Ended) {
         for (_, mut seated) in std::mem::take(&mut self.topics) {
             seated.tell(topic::Msg::End(why.clone()));

@@ -1,11 +1,14 @@
 //! Three brokers in a process: the leader goes, the next serves, nothing acked is lost.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use fanfare_broker::BrokerOptions;
 use fanfare_core::code::{Code, Outcome};
-use fanfare_core::id::NodeId;
+use fanfare_core::id::{NodeId, ReplicaId};
 use fanfare_core::link::{Ended, Verdict};
 use fanfare_core::position::Position;
+use fanfare_core::view::Replica;
 
 use crate::people::{Edge, Publisher, draft, keyed, page, refused};
 use crate::world::{SHARD, World, eventually};
@@ -155,4 +158,48 @@ async fn leadership_is_handed_over_without_a_loss() {
     assert_eq!(world.leader_among(&[to]).await, to);
     let after = insist(&world, "news", "b").await;
     assert_eq!(after, before.next());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_moves_to_another_node_and_its_streams_go_on() {
+    let mut world = World::new(3).await;
+    let before = insist(&world, "news", "a").await;
+    world.start(NodeId(4)).await;
+    let moved = ReplicaId(4);
+    world.change(|view| {
+        let replicas = &mut view.shards[0].replicas;
+        replicas.retain(|replica| replica.node != NodeId(1));
+        replicas.push(Replica {
+            id: moved,
+            node: NodeId(4),
+        });
+    });
+    eventually("the new replica votes and the old one does not", || {
+        let status = |node: u64| world.node(node).broker.status();
+        let led = [2, 3, 4].into_iter().flat_map(status);
+        let wanted = [2, 3, 4].map(ReplicaId);
+        led.into_iter()
+            .any(|s| s.group.role.serves && s.group.voters == wanted && !s.group.joint)
+    })
+    .await;
+    let after = insist(&world, "news", "b").await;
+    assert_eq!(after, before.next());
+    eventually("the new replica has it all", || {
+        world.node(4).broker.dump(SHARD).is_some() && retained(&world, NodeId(4)).len() == 2
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_preferred_node_takes_over_in_calm() {
+    let options = BrokerOptions {
+        calm: Duration::ZERO,
+        ..BrokerOptions::default()
+    };
+    let world = World::with(3, options).await;
+    let leader = world.leader().await;
+    let wanted = *world.nodes.keys().find(|node| **node != leader).unwrap();
+    world.change(|view| view.shards[0].preferred = Some(wanted));
+    assert_eq!(world.leader_among(&[wanted]).await, wanted);
+    insist(&world, "news", "a").await;
 }

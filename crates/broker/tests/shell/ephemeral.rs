@@ -1,7 +1,8 @@
 //! Ephemeral topics: sequenced by the leader, in no log, with an epoch for each reign.
 
+use fanfare_core::code::Code;
 use fanfare_core::gap::{Answer, GapReason, Since};
-use fanfare_core::link::{Ended, Live};
+use fanfare_core::link::{Ended, Live, Verdict};
 use fanfare_core::position::Position;
 use fanfare_core::receipt::Reached;
 use fanfare_core::rule::Class;
@@ -96,4 +97,44 @@ async fn a_late_edge_catches_up_from_the_streams_beginning() {
         panic!("two messages are near enough");
     };
     assert_eq!(texts(&run), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn rules_that_make_a_topic_durable_end_its_stream() {
+    let world = World::new(1).await;
+    let mut alice = Publisher::of(&world.node(1).peer);
+    let mut edge = Edge::of(&world.node(1).peer);
+    let attached = edge.attach("live.a", None).await;
+    let old = alice.place(draft("live.a", "x")).await.position.unwrap();
+    world.change(|view| {
+        view.rules.version += 1;
+        assert!(view.rules.remove(&"live.*".parse().unwrap()));
+    });
+    assert_eq!(edge.ended().await, (attached.id, Ended::StreamEnded));
+    let receipt = alice.place(draft("live.a", "y")).await;
+    assert_eq!(receipt.reached, Reached::Durable);
+    assert!(receipt.position.unwrap().epoch > old.epoch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hears_no_majority_takes_and_serves_nothing() {
+    let world = World::new(3).await;
+    let leader = world.leader().await;
+    let peer = &world.nodes[&leader].peer;
+    let mut alice = Publisher::of(peer);
+    alice.place(draft("live.a", "x")).await;
+    world.net.cut(leader);
+    // Until an election timeout has passed it may go on.
+    let refused = loop {
+        match alice.publish(draft("live.a", "y")).await {
+            Verdict::Placed(_) => tokio::task::yield_now().await,
+            Verdict::Refused(refusal) => break Some(refusal.code),
+            Verdict::Reroute(_) => break None,
+        }
+    };
+    assert!(matches!(refused, None | Some(Code::NoQuorum)));
+    assert!(stand(peer, wish("live.a", Since::Latest), 0).await.is_err());
+    let mut edge = Edge::of(peer);
+    edge.wish("live.a", None).await;
+    assert!(matches!(edge.ended().await.1, Ended::NotLeader(_)));
 }

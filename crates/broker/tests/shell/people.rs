@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::world::{SHARD, in_time};
 
-pub fn draft(topic: &str, payload: &str) -> Draft {
+pub(crate) fn draft(topic: &str, payload: &str) -> Draft {
     Draft {
         topic: topic.parse().unwrap(),
         content: Content {
@@ -31,7 +31,7 @@ pub fn draft(topic: &str, payload: &str) -> Draft {
     }
 }
 
-pub fn keyed(topic: &str, payload: &str, key: &str) -> Draft {
+pub(crate) fn keyed(topic: &str, payload: &str, key: &str) -> Draft {
     Draft {
         key: Some(Key::new(Bytes::from(key.to_owned())).unwrap()),
         ..draft(topic, payload)
@@ -39,16 +39,16 @@ pub fn keyed(topic: &str, payload: &str, key: &str) -> Draft {
 }
 
 /// A publish link with one stream.
-pub struct Publisher {
+pub(crate) struct Publisher {
     drafts: mpsc::Sender<PublishRequest>,
     answers: mpsc::Receiver<PublishAnswer>,
-    pub run: u32,
-    pub timeout_ms: u32,
+    pub(crate) run: u32,
+    pub(crate) timeout_ms: u32,
     seq: u64,
 }
 
 impl Publisher {
-    pub fn of(peer: &Arc<dyn Peer>) -> Self {
+    pub(crate) fn of(peer: &Arc<dyn Peer>) -> Self {
         let (drafts, received) = mpsc::channel(16);
         let answers = peer.publish(received);
         Self {
@@ -61,7 +61,7 @@ impl Publisher {
     }
 
     /// Sends without waiting for the verdict.
-    pub async fn send(&mut self, draft: Draft) -> u64 {
+    pub(crate) async fn send(&mut self, draft: Draft) -> u64 {
         self.seq += 1;
         let request = PublishRequest {
             seq: self.seq,
@@ -77,50 +77,50 @@ impl Publisher {
         self.seq
     }
 
-    pub async fn answer(&mut self) -> Option<PublishAnswer> {
+    pub(crate) async fn answer(&mut self) -> Option<PublishAnswer> {
         in_time("a verdict", self.answers.recv()).await
     }
 
-    pub async fn publish(&mut self, draft: Draft) -> Verdict {
+    pub(crate) async fn publish(&mut self, draft: Draft) -> Verdict {
         let seq = self.send(draft).await;
         let answer = self.answer().await.expect("the link is open");
         assert_eq!(answer.seq, seq);
         answer.verdict
     }
 
-    pub async fn place(&mut self, draft: Draft) -> Receipt {
+    pub(crate) async fn place(&mut self, draft: Draft) -> Receipt {
         placed(self.publish(draft).await)
     }
 
     /// Sends no more; what was sent is still answered.
-    pub fn half_close(self) -> mpsc::Receiver<PublishAnswer> {
+    pub(crate) fn half_close(self) -> mpsc::Receiver<PublishAnswer> {
         self.answers
     }
 }
 
-pub fn placed(verdict: Verdict) -> Receipt {
-    match verdict {
-        Verdict::Placed(receipt) => receipt,
-        other => panic!("not placed: {other:?}"),
-    }
+pub(crate) fn placed(verdict: Verdict) -> Receipt {
+    let Verdict::Placed(receipt) = verdict else {
+        panic!("not placed: {verdict:?}")
+    };
+    receipt
 }
 
-pub fn refused(verdict: Verdict) -> Refusal {
-    match verdict {
-        Verdict::Refused(refusal) => refusal,
-        other => panic!("not refused: {other:?}"),
-    }
+pub(crate) fn refused(verdict: Verdict) -> Refusal {
+    let Verdict::Refused(refusal) = verdict else {
+        panic!("not refused: {verdict:?}")
+    };
+    refusal
 }
 
 /// A delivery link.
-pub struct Edge {
+pub(crate) struct Edge {
     says: mpsc::Sender<EdgeSays>,
     hears: mpsc::Receiver<LeaderSays>,
     next: u64,
 }
 
 impl Edge {
-    pub fn of(peer: &Arc<dyn Peer>) -> Self {
+    pub(crate) fn of(peer: &Arc<dyn Peer>) -> Self {
         let (says, heard) = mpsc::channel(16);
         let hears = peer.deliver(NodeId(9), heard);
         Self {
@@ -130,7 +130,7 @@ impl Edge {
         }
     }
 
-    pub async fn wish(&mut self, topic: &str, after: Option<Position>) -> AttachId {
+    pub(crate) async fn wish(&mut self, topic: &str, after: Option<Position>) -> AttachId {
         self.next += 1;
         let id = AttachId(self.next);
         let attach = Attach {
@@ -143,24 +143,24 @@ impl Edge {
         id
     }
 
-    pub async fn say(&self, say: EdgeSays) {
+    pub(crate) async fn say(&self, say: EdgeSays) {
         in_time("the link takes a wish", self.says.send(say))
             .await
             .unwrap();
     }
 
     /// The next thing that is no digest.
-    pub async fn hear(&mut self) -> LeaderSays {
+    pub(crate) async fn hear(&mut self) -> LeaderSays {
         loop {
             let say = in_time("something of the leader", self.hears.recv()).await;
-            match say.expect("the link is open") {
-                LeaderSays::Digest { .. } => {}
-                say => return say,
+            let say = say.expect("the link is open");
+            if !matches!(say, LeaderSays::Digest { .. }) {
+                return say;
             }
         }
     }
 
-    pub async fn digest(&mut self) -> (u64, u64) {
+    pub(crate) async fn digest(&mut self) -> (u64, u64) {
         loop {
             let say = in_time("a digest", self.hears.recv()).await;
             if let LeaderSays::Digest { count, sum, .. } = say.expect("the link is open") {
@@ -169,53 +169,55 @@ impl Edge {
         }
     }
 
-    pub async fn attach(&mut self, topic: &str, after: Option<Position>) -> Attached {
+    pub(crate) async fn attach(&mut self, topic: &str, after: Option<Position>) -> Attached {
         let id = self.wish(topic, after).await;
-        match self.hear().await {
-            LeaderSays::Attached(attached) => {
-                assert_eq!(attached.id, id);
-                attached
-            }
-            other => panic!("not attached: {other:?}"),
-        }
+        let say = self.hear().await;
+        let LeaderSays::Attached(attached) = say else {
+            panic!("not attached: {say:?}")
+        };
+        assert_eq!(attached.id, id);
+        attached
     }
 
     /// Payloads of the next runs until there are `count`; each follows the one before.
-    pub async fn payloads(&mut self, mut at: Position, count: usize) -> (Position, Vec<String>) {
+    pub(crate) async fn payloads(
+        &mut self,
+        mut at: Position,
+        count: usize,
+    ) -> (Position, Vec<String>) {
         let mut payloads = Vec::new();
         while payloads.len() < count {
-            match self.hear().await {
-                LeaderSays::Run(_, run) => {
-                    assert_eq!(run.after, at, "neither skipped nor repeated");
-                    payloads.extend(texts(&run));
-                    at = run.end();
-                    self.say(EdgeSays::Credit(run.cost())).await;
-                }
-                other => panic!("no run: {other:?}"),
-            }
+            let say = self.hear().await;
+            let LeaderSays::Run(_, run) = say else {
+                panic!("no run: {say:?}")
+            };
+            assert_eq!(run.after, at, "neither skipped nor repeated");
+            payloads.extend(texts(&run));
+            at = run.end();
+            self.say(EdgeSays::Credit(run.cost())).await;
         }
         (at, payloads)
     }
 
-    pub async fn ended(&mut self) -> (AttachId, Ended) {
+    pub(crate) async fn ended(&mut self) -> (AttachId, Ended) {
         loop {
-            match self.hear().await {
-                LeaderSays::Ended(id, why) => return (id, why),
-                LeaderSays::Run(..) => {}
-                other => panic!("not ended: {other:?}"),
+            let say = self.hear().await;
+            if let LeaderSays::Ended(id, why) = say {
+                return (id, why);
             }
+            assert!(matches!(say, LeaderSays::Run(..)), "not ended: {say:?}");
         }
     }
 }
 
-pub fn texts(run: &Run) -> Vec<String> {
+pub(crate) fn texts(run: &Run) -> Vec<String> {
     let text = |m: &Arc<fanfare_core::message::Message>| {
         String::from_utf8(m.content.payload.to_vec()).unwrap()
     };
     run.messages.iter().map(text).collect()
 }
 
-pub fn wish(topic: &str, since: Since) -> StandRequest {
+pub(crate) fn wish(topic: &str, since: Since) -> StandRequest {
     StandRequest {
         topic: topic.parse().unwrap(),
         since,
@@ -224,7 +226,7 @@ pub fn wish(topic: &str, since: Since) -> StandRequest {
     }
 }
 
-pub async fn stand(
+pub(crate) async fn stand(
     peer: &Arc<dyn Peer>,
     wish: StandRequest,
     wait_ms: u32,
@@ -233,7 +235,7 @@ pub async fn stand(
     standings.pop().unwrap()
 }
 
-pub async fn page(
+pub(crate) async fn page(
     peer: &Arc<dyn Peer>,
     topic: &str,
     after: Position,

@@ -2,13 +2,14 @@
 
 use fanfare_broker::BrokerOptions;
 use fanfare_core::code::{Code, Outcome};
+use fanfare_core::id::NodeId;
 use fanfare_core::link::Verdict;
 use fanfare_core::message::Draft;
 use fanfare_core::position::Position;
 use fanfare_core::receipt::Reached;
 
 use crate::people::{Publisher, draft, keyed, placed, refused};
-use crate::world::World;
+use crate::world::{SHARD, World, eventually};
 
 #[tokio::test]
 async fn receipts_come_in_the_order_of_the_drafts() {
@@ -151,4 +152,48 @@ async fn acked_messages_and_keys_survive_a_restart() {
     assert_eq!((repeat.position, repeat.duplicate), (last, true));
     let next = alice.place(draft("news", "next")).await;
     assert_eq!(next.position, last.map(Position::next));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_drafts_and_places_none() {
+    let mut world = World::unplaced(0, BrokerOptions::default()).await;
+    world.reserve = u64::MAX / 2;
+    world.start(NodeId(1)).await;
+    world.place(1);
+    world.leader().await;
+    let mut alice = Publisher::of(&world.node(1).peer);
+    let full = refused(alice.publish(draft("news", "a")).await);
+    assert_eq!(
+        (full.code, full.outcome),
+        (Code::StorageFull, Outcome::NotPlaced)
+    );
+    let live = alice.place(draft("live.a", "needs no disk")).await;
+    assert_eq!(live.reached, Reached::Ephemeral);
+}
+
+#[tokio::test]
+async fn a_log_that_has_grown_is_replaced_by_a_snapshot_and_nothing_is_lost() {
+    let options = BrokerOptions {
+        snapshot_after: 64 << 10,
+        ..BrokerOptions::default()
+    };
+    let mut world = World::with(1, options).await;
+    let mut alice = Publisher::of(&world.node(1).peer);
+    let text = "x".repeat(1_000);
+    for n in 0..200 {
+        alice.place(keyed("news", &text, &n.to_string())).await;
+    }
+    eventually("a snapshot", || {
+        world.node(1).broker.status()[0].group.snapshot > 0
+    })
+    .await;
+    let dump = world.node(1).broker.dump(SHARD).unwrap();
+    world.stop(NodeId(1)).await;
+    world.start(NodeId(1)).await;
+    world.leader().await;
+    let again = world.node(1).broker.dump(SHARD).unwrap();
+    assert_eq!(again.topics[0].records, dump.topics[0].records);
+    assert_eq!(again.topics[0].chain, dump.topics[0].chain);
+    let mut alice = Publisher::of(&world.node(1).peer);
+    assert!(alice.place(keyed("news", &text, "7")).await.duplicate);
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_broker::{Broker, BrokerDeps, BrokerOptions, Metrics};
 use fanfare_consensus::{
-    Call, Codec, Door, GroupDeps, Kind, Malformed, Reserve, Route, Store, StoreOptions,
-    Wire, WireError,
+    Call, Codec, Door, GroupDeps, Kind, Malformed, Reserve, Route, Store, StoreOptions, Wire,
+    WireError,
 };
 use fanfare_core::id::{ClusterId, NodeId, ReplicaId, ShardId};
 use fanfare_core::rule::{Class, RuleLayer, RuleTable};
@@ -24,10 +24,10 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
-pub const SHARD: ShardId = ShardId(0);
+pub(crate) const SHARD: ShardId = ShardId(0);
 
 /// Waits for a condition; fails after half a minute.
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let met = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -37,7 +37,7 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Fails if it takes half a minute.
-pub async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(Duration::from_secs(30), work).await;
     done.unwrap_or_else(|_| panic!("not in time: {what}"))
 }
@@ -72,18 +72,18 @@ impl Codec<Block> for Blocks {
 
 /// The wire between all nodes.
 #[derive(Default)]
-pub struct Net {
+pub(crate) struct Net {
     doors: Mutex<BTreeMap<NodeId, Door>>,
     cut: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Net {
     /// Nothing reaches or leaves the node any more.
-    pub fn cut(&self, node: NodeId) {
+    pub(crate) fn cut(&self, node: NodeId) {
         self.cut.lock().unwrap().insert(node);
     }
 
-    pub fn heal(&self, node: NodeId) {
+    pub(crate) fn heal(&self, node: NodeId) {
         self.cut.lock().unwrap().remove(&node);
     }
 
@@ -180,30 +180,32 @@ fn view(nodes: u64) -> View {
     }
 }
 
-pub struct Node {
-    pub broker: Broker,
-    pub peer: Arc<dyn Peer>,
+pub(crate) struct Node {
+    pub(crate) broker: Broker,
+    pub(crate) peer: Arc<dyn Peer>,
     store: Store,
     tasks: TaskTracker,
 }
 
 /// Brokers of one cluster.
-pub struct World {
-    pub net: Arc<Net>,
-    pub view: watch::Sender<Arc<View>>,
-    pub nodes: BTreeMap<NodeId, Node>,
-    pub options: BrokerOptions,
+pub(crate) struct World {
+    pub(crate) net: Arc<Net>,
+    pub(crate) view: watch::Sender<Arc<View>>,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) options: BrokerOptions,
+    /// Free space the log wants, in bytes.
+    pub(crate) reserve: u64,
     dir: TempDir,
     starts: u64,
 }
 
 impl World {
     /// A cluster of so many nodes whose shard has a leader.
-    pub async fn new(nodes: u64) -> Self {
+    pub(crate) async fn new(nodes: u64) -> Self {
         Self::with(nodes, BrokerOptions::default()).await
     }
 
-    pub async fn with(nodes: u64, options: BrokerOptions) -> Self {
+    pub(crate) async fn with(nodes: u64, options: BrokerOptions) -> Self {
         let mut world = Self::unplaced(nodes, options).await;
         world.place(nodes);
         world.leader().await;
@@ -211,7 +213,7 @@ impl World {
     }
 
     /// A cluster whose shard is placed nowhere yet.
-    pub async fn unplaced(nodes: u64, options: BrokerOptions) -> Self {
+    pub(crate) async fn unplaced(nodes: u64, options: BrokerOptions) -> Self {
         let mut empty = view(nodes);
         empty.shards[0].replicas.clear();
         let (view, _) = watch::channel(Arc::new(empty));
@@ -224,6 +226,7 @@ impl World {
             options,
             dir,
             starts: 0,
+            reserve: 0,
         };
         for node in 1..=nodes {
             world.start(NodeId(node)).await;
@@ -232,11 +235,11 @@ impl World {
     }
 
     /// Places the shard on the first so many nodes.
-    pub fn place(&mut self, nodes: u64) {
+    pub(crate) fn place(&mut self, nodes: u64) {
         self.change(|view| view.shards = vec![row(0, nodes)]);
     }
 
-    pub fn change(&self, change: impl FnOnce(&mut View)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut View)) {
         self.view.send_modify(|shared| {
             let mut view = View::clone(shared);
             change(&mut view);
@@ -246,7 +249,7 @@ impl World {
     }
 
     /// Starts a node on whatever its disk holds.
-    pub async fn start(&mut self, node: NodeId) {
+    pub(crate) async fn start(&mut self, node: NodeId) {
         self.starts += 1;
         let tasks = TaskTracker::new();
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
@@ -254,7 +257,7 @@ impl World {
         let options = StoreOptions {
             segment_bytes: 4 << 20,
             reserve: Reserve {
-                bytes: 0,
+                bytes: self.reserve,
                 percent: 0,
             },
             ..StoreOptions::new(Arc::clone(&clock), Arc::clone(&rng))
@@ -311,7 +314,7 @@ impl World {
     }
 
     /// Stops a node; its disk stays.
-    pub async fn stop(&mut self, node: NodeId) {
+    pub(crate) async fn stop(&mut self, node: NodeId) {
         let gone = self.nodes.remove(&node).unwrap();
         self.net.doors.lock().unwrap().remove(&node);
         in_time("shutdown", gone.broker.shutdown()).await;
@@ -321,12 +324,12 @@ impl World {
     }
 
     /// The node whose broker serves the shard, once one does.
-    pub async fn leader(&self) -> NodeId {
+    pub(crate) async fn leader(&self) -> NodeId {
         self.leader_among(&self.nodes.keys().copied().collect::<Vec<_>>())
             .await
     }
 
-    pub async fn leader_among(&self, nodes: &[NodeId]) -> NodeId {
+    pub(crate) async fn leader_among(&self, nodes: &[NodeId]) -> NodeId {
         let mut found = None;
         eventually("a leader serves", || {
             let serves = |node: &&NodeId| {
@@ -341,11 +344,11 @@ impl World {
         found.unwrap()
     }
 
-    pub fn node(&self, node: u64) -> &Node {
+    pub(crate) fn node(&self, node: u64) -> &Node {
         &self.nodes[&NodeId(node)]
     }
 
-    pub fn metrics(&self, node: NodeId) -> Arc<Metrics> {
+    pub(crate) fn metrics(&self, node: NodeId) -> Arc<Metrics> {
         self.nodes[&node].broker.metrics()
     }
 }

@@ -52,6 +52,7 @@ struct Scenery {
     next_link: u64,
     /// Runs that are lost on their way.
     lose: usize,
+    lost: usize,
     /// Attachments that were asked for, by topic.
     asked: Vec<(NodeId, TopicName, Option<Position>)>,
     stands: usize,
@@ -138,6 +139,7 @@ impl Stage {
             links: BTreeMap::new(),
             next_link: 0,
             lose: 0,
+            lost: 0,
             asked: Vec::new(),
             stands: 0,
             pages: 0,
@@ -220,6 +222,11 @@ impl Stage {
     /// So many runs get lost on their way.
     pub(crate) fn lose_runs(&self, count: usize) {
         self.with(|scenery| scenery.lose = count);
+    }
+
+    /// How many runs were lost.
+    pub(crate) fn lost(&self) -> usize {
+        self.with(|scenery| scenery.lost)
     }
 
     /// A node says nothing to readers any more.
@@ -337,6 +344,7 @@ impl Scenery {
             let say = self.links.get_mut(&link)?.outbox.next_say()?;
             if matches!(say, LeaderSays::Run(..)) && self.lose > 0 {
                 self.lose -= 1;
+                self.lost += 1;
                 continue;
             }
             return Some(say);

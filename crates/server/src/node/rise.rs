@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fanfare_broker::{Broker, BrokerDeps, BrokerOptions};
-use fanfare_cluster::ClusterHandle;
+use fanfare_cluster::{ClusterHandle, InitError};
 use fanfare_core::id::ShardId;
 use fanfare_core::view::Command;
 use fanfare_edge::Edge;
 use fanfare_edge::config::{EdgeConfig, EdgeDeps, Hosts, Origins, PublishLimits, SessionLimits};
 use fanfare_host::Listener;
 use fanfare_rpc::identity::Identity;
-use fanfare_rpc::members::{ReplicaStatus, Stage};
+use fanfare_rpc::members::ReplicaStatus;
 use fanfare_rpc::server::{self, PublicDoors, public_routes};
 use tokio::sync::watch;
 
@@ -63,14 +63,12 @@ async fn member(
     edge_door: Box<dyn Listener>,
     grpc_door: Box<dyn Listener>,
 ) -> Result<Up> {
-    let start = Box::pin(parts.cluster.start());
-    let handle = match mode.init {
-        Some(shards) => {
-            let (handle, ()) = tokio::join!(start, init(parts, shards));
-            handle
-        }
-        None => start.await,
-    };
+    if let Some(shards) = mode.init {
+        // Beside the start: an empty node waits there until it is a member.
+        let (parts, stop) = (Arc::clone(parts), parts.stop.clone());
+        parts.tracker.clone().spawn(stop.run_until_cancelled_owned(init(parts, shards)));
+    }
+    let handle = Box::pin(parts.cluster.start()).await;
     let handle = handle.context("the node cannot join its cluster")?;
     let own = handle.identity();
     parts.identity.send_replace(Some(Identity {
@@ -105,13 +103,10 @@ async fn member(
 }
 
 /// Makes a cluster if this node's disk is empty; a seed that is not up yet is waited for.
-async fn init(parts: &Arc<Parts>, shards: u32) {
+async fn init(parts: Arc<Parts>, shards: u32) {
     loop {
-        if matches!(parts.cluster.stage(), Some(Stage::Member { .. })) {
-            return;
-        }
         match parts.cluster.init(shards).await {
-            Ok(_) => return,
+            Ok(_) | Err(InitError::Member { .. }) => return,
             Err(why) => tracing::debug!(why = %why, "the cluster is not made yet"),
         }
         parts.clock.sleep(Duration::from_millis(100)).await;
