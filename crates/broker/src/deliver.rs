@@ -199,8 +199,9 @@ impl DeliveryLink {
             }
             for say in says {
                 let sent = tokio::select! { biased;
-                    () = self.closed.cancelled() => return self.flush(&to_edge),
+                    // First: what was taken out of the box must not be lost at the end.
                     sent = to_edge.send(say) => sent,
+                    () = self.closed.cancelled() => return,
                 };
                 if sent.is_err() {
                     return self.closed.cancel();
