@@ -35,7 +35,9 @@ impl Cluster {
     /// Starts so many nodes with 4 shards, tells the story, ends the nodes.
     pub fn run(nodes: usize, story: impl AsyncFnOnce(&Self) -> Result<()>) -> Result<()> {
         let cluster = Self::start(nodes)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(wait::soon("the story", STORY, story(&cluster)))?
     }
 
@@ -46,7 +48,14 @@ impl Cluster {
         let dir = tempfile::tempdir()?;
         let local = || Ok::<_, anyhow::Error>(SocketAddr::from(([127, 0, 0, 1], free_port()?)));
         let addresses: Vec<Addresses> = (0..count)
-            .map(|_| Ok(Addresses { edge: local()?, grpc: local()?, peer: local()?, ops: local()? }))
+            .map(|_| {
+                Ok(Addresses {
+                    edge: local()?,
+                    grpc: local()?,
+                    peer: local()?,
+                    ops: local()?,
+                })
+            })
             .collect::<Result<_>>()?;
         let plan = Plan {
             nodes: addresses.clone(),
@@ -56,7 +65,10 @@ impl Cluster {
             grace: Duration::from_secs(2),
         };
         let inner = dev::Cluster::start(&plan)?;
-        let node = |a: &Addresses| Node { edge: a.edge.to_string(), grpc: a.grpc.to_string() };
+        let node = |a: &Addresses| Node {
+            edge: a.edge.to_string(),
+            grpc: a.grpc.to_string(),
+        };
         Ok(Self {
             inner,
             nodes: addresses.iter().map(node).collect(),
@@ -76,7 +88,12 @@ impl Cluster {
     }
 
     /// Publishes the numbers as text, one after the other, through a node.
-    pub async fn publish(&self, at: usize, topic: &str, numbers: RangeInclusive<u64>) -> Result<()> {
+    pub async fn publish(
+        &self,
+        at: usize,
+        topic: &str,
+        numbers: RangeInclusive<u64>,
+    ) -> Result<()> {
         for n in numbers {
             http::publish(&self.nodes[at].edge, topic, &n.to_string()).await?;
         }
@@ -87,14 +104,22 @@ impl Cluster {
     pub async fn position(&self, topic: &str, offset: u64) -> Result<String> {
         let head = self.topic(topic).await?.head;
         let epoch = grpc::position(head)?.epoch;
-        Ok(Position { epoch, offset: fanfare_core::position::Offset(offset) }.to_string())
+        Ok(Position {
+            epoch,
+            offset: fanfare_core::position::Offset(offset),
+        }
+        .to_string())
     }
 
     /// Waits until the topic's head has this offset.
     pub async fn head(&self, at: usize, topic: &str, offset: u64) -> Result<()> {
         wait::until("the head", LIMIT, || async {
             let mut admin = TopicAdminClient::new(grpc::channel(&self.nodes[at].grpc).await?);
-            let asked = admin.get(pb::GetTopicRequest { name: topic.to_owned() }).await?;
+            let asked = admin
+                .get(pb::GetTopicRequest {
+                    name: topic.to_owned(),
+                })
+                .await?;
             let head = grpc::position(asked.into_inner().head)?;
             ensure!(head.offset.0 == offset, "{head}");
             Ok(())
@@ -105,7 +130,12 @@ impl Cluster {
     /// True if the topic has a row.
     pub async fn topic_exists(&self, topic: &str) -> Result<bool> {
         let mut admin = self.topics().await?;
-        match admin.get(pb::GetTopicRequest { name: topic.to_owned() }).await {
+        match admin
+            .get(pb::GetTopicRequest {
+                name: topic.to_owned(),
+            })
+            .await
+        {
             Ok(_) => Ok(true),
             Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
             Err(status) => Err(status.into()),
@@ -114,20 +144,33 @@ impl Cluster {
 
     /// Ends a topic.
     pub async fn delete_topic(&self, topic: &str) -> Result<()> {
-        let request = pb::DeleteTopicRequest { name: topic.to_owned(), ..Default::default() };
+        let request = pb::DeleteTopicRequest {
+            name: topic.to_owned(),
+            ..Default::default()
+        };
         self.topics().await?.delete(request).await?;
         Ok(())
     }
 
     /// Sets rules and waits until every node knows them.
     pub async fn put_rule(&self, pattern: &str, rules: pb::Rules) -> Result<()> {
-        let request = pb::PutRuleRequest { pattern: pattern.to_owned(), rules: Some(rules) };
+        let request = pb::PutRuleRequest {
+            pattern: pattern.to_owned(),
+            rules: Some(rules),
+        };
         self.topics().await?.put_rule(request).await?;
         for node in &self.nodes {
             wait::until("the rule on every node", LIMIT, || async {
                 let mut admin = TopicAdminClient::new(grpc::channel(&node.grpc).await?);
-                let known = admin.list_rules(pb::ListRulesRequest {}).await?.into_inner().rules;
-                ensure!(known.iter().any(|rule| rule.pattern == pattern), "{known:?}");
+                let known = admin
+                    .list_rules(pb::ListRulesRequest {})
+                    .await?
+                    .into_inner()
+                    .rules;
+                ensure!(
+                    known.iter().any(|rule| rule.pattern == pattern),
+                    "{known:?}"
+                );
                 Ok(())
             })
             .await?;
@@ -139,7 +182,10 @@ impl Cluster {
     pub async fn sessions(&self, at: usize, least: u64) -> Result<()> {
         wait::until("sessions", LIMIT, || async {
             let text = http::get(&self.ops[at], "/metrics").await?.text();
-            let open = http::metrics(&text).get("fanfare_sessions").copied().unwrap_or(0.0);
+            let open = http::metrics(&text)
+                .get("fanfare_sessions")
+                .copied()
+                .unwrap_or(0.0);
             ensure!(open >= least as f64, "{open} sessions");
             Ok(())
         })
@@ -153,11 +199,21 @@ impl Cluster {
             let view = self.view().await?;
             let shards = u32::try_from(view.shards.len())?;
             let shard = name.shard(shards).0;
-            let row = view.shards.get(usize::try_from(shard)?).context("no such shard")?;
+            let row = view
+                .shards
+                .get(usize::try_from(shard)?)
+                .context("no such shard")?;
             let leader = row.leader.context("no leader")?;
-            let node = view.nodes.iter().find(|n| n.id == leader).context("no such node")?;
+            let node = view
+                .nodes
+                .iter()
+                .find(|n| n.id == leader)
+                .context("no such node")?;
             let grpc = &node.addresses.as_ref().context("no addresses")?.grpc;
-            self.nodes.iter().position(|n| n.grpc == *grpc).context("a strange node")
+            self.nodes
+                .iter()
+                .position(|n| n.grpc == *grpc)
+                .context("a strange node")
         })
         .await
     }
@@ -206,7 +262,13 @@ impl Cluster {
     }
 
     async fn topic(&self, name: &str) -> Result<pb::Topic> {
-        let asked = self.topics().await?.get(pb::GetTopicRequest { name: name.to_owned() }).await?;
+        let asked = self
+            .topics()
+            .await?
+            .get(pb::GetTopicRequest {
+                name: name.to_owned(),
+            })
+            .await?;
         Ok(asked.into_inner())
     }
 }

@@ -234,6 +234,16 @@ impl Processes {
         Ok(Self { nodes: vec![node] })
     }
 
+    /// `kill -9` of all at once: every signal is sent before any end is waited for.
+    pub fn kill_all(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            if let Some(child) = &mut node.child {
+                child.kill()?;
+            }
+        }
+        self.nodes.iter_mut().try_for_each(Process::kill)
+    }
+
     async fn init(&self, shards: u32) -> Result<()> {
         let ops = &self.nodes[0].ops;
         wait::until("the operator's door", Duration::from_secs(20), || {

@@ -9,7 +9,7 @@ use crate::wire::grpc::{self, pb};
 use crate::wire::session::Node;
 
 /// Dumps all shards of a node into the book. Large topics come in pieces, which are joined.
-pub async fn dump(book: &Book, name: &str, node: &Node, shards: u32) -> Result<()> {
+pub(super) async fn dump(book: &Book, name: &str, node: &Node, shards: u32) -> Result<()> {
     let mut admin = ClusterAdminClient::new(grpc::channel(&node.grpc).await?);
     for shard in 0..shards {
         let call = admin.dump_shard(pb::DumpShardRequest { shard }).await;

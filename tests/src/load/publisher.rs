@@ -38,16 +38,16 @@ struct Waiting {
 }
 
 /// One publisher of the run.
-pub struct Publisher {
-    pub name: String,
-    pub topics: Vec<String>,
-    pub nodes: Vec<Node>,
+pub(super) struct Publisher {
+    pub(super) name: String,
+    pub(super) topics: Vec<String>,
+    pub(super) nodes: Vec<Node>,
     /// Which node is asked first.
-    pub home: usize,
-    pub book: Arc<Book>,
-    pub plan: Plan,
+    pub(super) home: usize,
+    pub(super) book: Arc<Book>,
+    pub(super) plan: Plan,
     /// When to stop sending new drafts.
-    pub until: Duration,
+    pub(super) until: Duration,
 }
 
 /// An open call.
@@ -58,7 +58,7 @@ struct Call {
 
 impl Publisher {
     /// Publishes until the time is over and everything is answered, or nobody answers any more.
-    pub async fn run(self) -> Result<()> {
+    pub(super) async fn run(self) -> Result<()> {
         let mut waiting: VecDeque<Waiting> = VecDeque::new();
         let mut pace = tokio::time::interval(self.plan.pace());
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);

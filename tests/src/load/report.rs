@@ -24,7 +24,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Reads figures from the lines of a run, by time.
-    pub fn new(lines: &[Line], report: Report, behind: Vec<String>) -> Self {
+    pub(super) fn new(lines: &[Line], report: Report, behind: Vec<String>) -> Self {
         let micros = || Histogram::new_with_bounds(1, 600_000_000, 3);
         let (ack, delivery) = (micros(), micros());
         let (Ok(mut ack), Ok(mut delivery)) = (ack, delivery) else {

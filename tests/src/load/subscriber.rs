@@ -14,15 +14,15 @@ use crate::wire::seen::{self, Seen};
 use crate::wire::session::{Begin, Node, Session, Transport};
 
 /// One subscriber of the run.
-pub struct Subscriber {
-    pub name: String,
-    pub topic: String,
-    pub transports: Vec<Transport>,
-    pub nodes: Vec<Node>,
-    pub home: usize,
-    pub book: Arc<Book>,
+pub(super) struct Subscriber {
+    pub(super) name: String,
+    pub(super) topic: String,
+    pub(super) transports: Vec<Transport>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) home: usize,
+    pub(super) book: Arc<Book>,
     /// True once the load is over: read up to the last ack, then stop.
-    pub over: watch::Receiver<bool>,
+    pub(super) over: watch::Receiver<bool>,
 }
 
 /// Where a subscriber stands.
@@ -34,7 +34,7 @@ struct State {
 impl Subscriber {
     /// Reads until the load is over and all that was acked has come. The error says what is still
     /// missing at `give_up`.
-    pub async fn run(mut self, give_up: Duration) -> Result<()> {
+    pub(super) async fn run(mut self, give_up: Duration) -> Result<()> {
         let mut state = State {
             cursor: None,
             processed: None,

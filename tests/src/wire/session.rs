@@ -6,9 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ::http::{Method, StatusCode};
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use ::http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::{Value, json};

@@ -1,0 +1,206 @@
+//! The traffic of a run: publishers and subscribers against nodes, and at the end the judgement of
+//! everything that they were told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use fanfare_checker::{Event, Judge, Line};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::book::Book;
+use super::finals;
+use super::plan::Plan;
+use super::publisher::Publisher;
+use super::report::Outcome;
+use super::subscriber::Subscriber;
+use crate::wait;
+use crate::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
+use crate::wire::grpc::pb::topic_admin_client::TopicAdminClient;
+use crate::wire::grpc::{self, pb};
+use crate::wire::session::{Node, Transport};
+
+/// Running publishers and subscribers.
+pub struct Traffic {
+    plan: Plan,
+    nodes: Vec<Node>,
+    book: Arc<Book>,
+    end: watch::Sender<bool>,
+    publishers: JoinSet<Result<()>>,
+    subscribers: JoinSet<Result<()>>,
+}
+
+impl Traffic {
+    /// Sets retention above everything that will be published, and starts.
+    pub async fn start(plan: &Plan, nodes: &[Node]) -> Result<Self> {
+        keep_everything(&nodes[0]).await?;
+        let book = Arc::new(Book::new());
+        let until = book.now() + Duration::from_secs(plan.seconds);
+        let give_up = until + Duration::from_secs(plan.settle);
+        let (end, over) = watch::channel(false);
+        let publishers = start_publishers(plan, nodes, &book, until);
+        let subscribers = start_subscribers(plan, nodes, &book, &over, give_up);
+        Ok(Self {
+            plan: plan.clone(),
+            nodes: nodes.to_vec(),
+            book,
+            end,
+            publishers,
+            subscribers,
+        })
+    }
+
+    /// What was seen so far.
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Notes a fault that the story brings about.
+    pub fn fault(&self, fault: &str, target: &str) {
+        let (fault, target) = (fault.to_owned(), target.to_owned());
+        self.book.note(
+            "run",
+            Event::Fault {
+                fault,
+                target,
+                phase: "installed".to_owned(),
+            },
+        );
+    }
+
+    /// Waits for so many acks from now on.
+    pub async fn acks(&self, more: u64, limit: Duration) -> Result<()> {
+        let wanted = self.book.counts().0 + more;
+        wait::until("acks", limit, || async {
+            let (acks, _) = self.book.counts();
+            anyhow::ensure!(acks >= wanted, "{acks} of {wanted}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until everything published is answered and read, reads what the nodes hold, and
+    /// judges. All nodes must run.
+    pub async fn finish(mut self) -> Result<(Outcome, Vec<Line>)> {
+        while let Some(ended) = self.publishers.join_next().await {
+            ended?.context("a publisher")?;
+        }
+        self.end.send_replace(true);
+        let mut behind = Vec::new();
+        while let Some(ended) = self.subscribers.join_next().await {
+            if let Err(lack) = ended? {
+                behind.push(format!("{lack:#}"));
+            }
+        }
+        for (n, node) in self.nodes.iter().enumerate() {
+            self.settled(&format!("n{}", n + 1), node).await?;
+        }
+        let lines = self.book.take();
+        let mut judge = Judge::new(self.nodes.len());
+        lines.iter().for_each(|line| judge.see(line));
+        Ok((Outcome::new(&lines, judge.finish(), behind), lines))
+    }
+
+    /// Waits until the node's replicas have applied everything acked, then dumps them.
+    async fn settled(&self, name: &str, node: &Node) -> Result<()> {
+        wait::until(
+            "every replica to catch up",
+            Duration::from_secs(60),
+            || async {
+                let mut admin = ClusterAdminClient::new(grpc::channel(&node.grpc).await?);
+                let mut heads = std::collections::BTreeMap::new();
+                for shard in 0..self.plan.shards {
+                    let mut dump = admin
+                        .dump_shard(pb::DumpShardRequest { shard })
+                        .await?
+                        .into_inner();
+                    while let Some(topic) = dump.message().await? {
+                        heads.insert(topic.topic, grpc::position(topic.head)?);
+                    }
+                }
+                for topic in (0..self.plan.topics).map(Plan::topic) {
+                    let (has, acked) = (heads.get(&topic).copied(), self.book.acked(&topic));
+                    anyhow::ensure!(
+                        has >= acked,
+                        "{name}: {topic} up to {has:?}, acked {acked:?}"
+                    );
+                }
+                Ok(())
+            },
+        )
+        .await?;
+        finals::dump(&self.book, name, node, self.plan.shards).await
+    }
+}
+
+/// Retention above everything the run publishes, so that nothing is trimmed.
+async fn keep_everything(node: &Node) -> Result<()> {
+    let mut admin = TopicAdminClient::new(grpc::channel(&node.grpc).await?);
+    let rules = pb::Rules {
+        retain_count: Some(1_000_000),
+        retain_bytes: Some(16 << 20),
+        ..pb::Rules::default()
+    };
+    let request = pb::PutRuleRequest {
+        pattern: "load.>".to_owned(),
+        rules: Some(rules),
+    };
+    admin
+        .put_rule(request)
+        .await
+        .context("the rule that keeps everything")?;
+    Ok(())
+}
+
+fn start_publishers(
+    plan: &Plan,
+    nodes: &[Node],
+    book: &Arc<Book>,
+    until: Duration,
+) -> JoinSet<Result<()>> {
+    let mut set = JoinSet::new();
+    for n in 0..plan.streams {
+        let topics = (0..plan.topics)
+            .filter(|t| t % plan.streams == n)
+            .map(Plan::topic);
+        let publisher = Publisher {
+            name: format!("p{n}"),
+            topics: topics.collect(),
+            nodes: nodes.to_vec(),
+            home: n,
+            book: book.clone(),
+            plan: plan.clone(),
+            until,
+        };
+        if !publisher.topics.is_empty() {
+            set.spawn(publisher.run());
+        }
+    }
+    set
+}
+
+fn start_subscribers(
+    plan: &Plan,
+    nodes: &[Node],
+    book: &Arc<Book>,
+    over: &watch::Receiver<bool>,
+    give_up: Duration,
+) -> JoinSet<Result<()>> {
+    let mut set = JoinSet::new();
+    for n in 0..plan.subscribers {
+        let mut transports = Transport::ALL.to_vec();
+        transports.rotate_left(n % Transport::ALL.len());
+        let subscriber = Subscriber {
+            name: format!("s{n}"),
+            topic: Plan::topic(n % plan.topics),
+            transports,
+            nodes: nodes.to_vec(),
+            home: n / Transport::ALL.len(),
+            book: book.clone(),
+            over: over.clone(),
+        };
+        set.spawn(subscriber.run(give_up));
+    }
+    set
+}

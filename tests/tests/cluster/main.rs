@@ -1,0 +1,5 @@
+//! Three nodes under load that lose a leader, a follower, everything; and a leader that sleeps.
+//! Nothing acked is lost, nobody is told a thing twice, nobody misses what no gap tells.
+
+mod in_process;
+mod processes;
