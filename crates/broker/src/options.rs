@@ -18,6 +18,8 @@ pub struct BrokerOptions {
     /// How long a shard must have had its leader before the view's preferred one takes over.
     /// Default: 30 s.
     pub calm: Duration,
+    /// How long a topic's actor stays that nobody attends and that holds nothing. Default: 1 min.
+    pub linger: Duration,
     /// Time between heartbeats of a shard's leader. Default: 150 ms.
     pub heartbeat: Duration,
     /// An election begins between this and `election_max` after the last heartbeat. Default: 500 ms.
@@ -34,6 +36,7 @@ impl Default for BrokerOptions {
             snapshot_after: 64 << 20,
             log_budget: 2 << 30,
             calm: Duration::from_secs(30),
+            linger: Duration::from_secs(60),
             heartbeat: Duration::from_millis(150),
             election_min: Duration::from_millis(500),
             election_max: Duration::from_millis(1_000),

@@ -72,6 +72,8 @@ pub(crate) struct Args {
     pub(crate) tasks: TaskTracker,
     /// Bytes of history this node may hold over all shards.
     pub(crate) history_budget: u64,
+    /// How long a topic's actor stays when idle.
+    pub(crate) linger: Duration,
     pub(crate) mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
 }
 
@@ -149,6 +151,7 @@ impl Actor for ShardActor {
             rng,
             tasks,
             history_budget,
+            linger,
             mark_begun,
         } = args;
         let ring = me.clone();
@@ -165,7 +168,14 @@ impl Actor for ShardActor {
             me.clone(),
             tasks.clone(),
         ));
-        let hall = Hall::new(Arc::clone(&reign), news, &metrics, tasks.clone(), &*rng);
+        let hall = Hall::new(
+            Arc::clone(&reign),
+            news,
+            &metrics,
+            tasks.clone(),
+            linger,
+            &*rng,
+        );
         let chores = Chores::new(history_budget, mark_begun, rng);
         let mut state = State {
             reign,

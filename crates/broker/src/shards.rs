@@ -311,6 +311,7 @@ impl State {
             rng: Arc::clone(&parts.rng),
             tasks: parts.groups.tasks.clone(),
             history_budget: parts.options.history_budget,
+            linger: parts.options.linger,
             mark_begun: Arc::clone(&parts.mark_begun),
         };
         let spawned = Actor::spawn_linked(None, ShardActor, args, me.get_cell()).await;

@@ -29,9 +29,6 @@ use crate::shard::{self, ShardRef};
 
 pub(crate) type TopicRef = ActorRef<Msg>;
 
-/// How long an actor without audience and stream stays.
-const LINGER: Duration = Duration::from_secs(60);
-
 pub(crate) enum Msg {
     /// Begin an attachment and answer it in the link's outbox.
     Attach(Arc<DeliveryLink>, Wish),
@@ -48,7 +45,7 @@ pub(crate) enum Msg {
     Rules,
     /// Send all away and stop.
     End(Ended),
-    /// A minute has passed.
+    /// The time to linger has passed.
     Idle,
 }
 
@@ -62,6 +59,8 @@ pub(crate) struct Args {
     pub(crate) stream: Option<Ephemeral>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
+    /// How long the actor stays without audience and stream.
+    pub(crate) linger: Duration,
 }
 
 pub(crate) struct State {
@@ -73,6 +72,7 @@ pub(crate) struct State {
     policy: Policy,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+    linger: Duration,
     /// Messages of the shard's actor so far: an idle actor goes only if none is under way.
     received: u64,
     /// `received` when the timer was set, if one is.
@@ -116,6 +116,7 @@ impl Actor for TopicActor {
             stream,
             metrics,
             tasks,
+            linger,
         } = args;
         let (source, policy) = match stream {
             Some(stream) => {
@@ -144,6 +145,7 @@ impl Actor for TopicActor {
             policy,
             metrics,
             tasks,
+            linger,
             received,
             timer,
         })
@@ -349,11 +351,11 @@ impl State {
             return;
         }
         self.timer = Some(self.received);
-        let (me, reign) = (me.clone(), Arc::clone(&self.reign));
+        let (me, reign, linger) = (me.clone(), Arc::clone(&self.reign), self.linger);
         self.tasks.spawn(async move {
             tokio::select! { biased;
                 () = reign.over.cancelled() => {}
-                () = reign.clock.sleep(LINGER) => drop(me.cast(Msg::Idle)),
+                () = reign.clock.sleep(linger) => drop(me.cast(Msg::Idle)),
             }
         });
     }

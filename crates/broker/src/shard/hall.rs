@@ -41,6 +41,7 @@ pub(super) struct Hall {
     attended: Arc<Attended>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+    linger: Duration,
     /// Keys the hashes of ephemeral streams.
     secret: Secret,
     topics: Rows<Seated>,
@@ -85,6 +86,7 @@ impl Hall {
         attended: Arc<Attended>,
         metrics: &Arc<Metrics>,
         tasks: TaskTracker,
+        linger: Duration,
         rng: &dyn Rng,
     ) -> Self {
         Self {
@@ -92,6 +94,7 @@ impl Hall {
             attended,
             metrics: Arc::clone(metrics),
             tasks,
+            linger,
             secret: secret(rng),
             topics: Rows::new(),
             names: HashMap::new(),
@@ -355,6 +358,7 @@ impl Hall {
             stream,
             metrics: Arc::clone(&self.metrics),
             tasks: self.tasks.clone(),
+            linger: self.linger,
         };
         let slot = Arc::new(OnceLock::new());
         let actor = TopicActor {

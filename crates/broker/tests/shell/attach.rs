@@ -1,5 +1,8 @@
 //! Attachments on one replica: live runs, catching up, topics that do not exist yet, endings.
 
+use std::time::Duration;
+
+use fanfare_broker::BrokerOptions;
 use fanfare_core::link::{EdgeSays, Ended, LeaderSays, Live, digest_term};
 use fanfare_core::name::TopicName;
 use fanfare_core::position::Position;
@@ -160,10 +163,33 @@ async fn a_link_that_dies_leaves_no_listener() {
 
 #[tokio::test]
 async fn a_node_that_does_not_lead_says_so() {
-    let world = World::unplaced(1, fanfare_broker::BrokerOptions::default()).await;
+    let world = World::unplaced(1, BrokerOptions::default()).await;
     let mut edge = Edge::of(&world.node(1).peer);
     let id = edge.wish("news", None).await;
     let (ended, why) = edge.ended().await;
     assert_eq!(ended, id);
     assert!(matches!(why, Ended::NotLeader(_)));
+}
+
+#[tokio::test]
+async fn the_actor_of_a_topic_nobody_attends_goes_and_comes_back() {
+    let options = BrokerOptions {
+        linger: Duration::from_millis(50),
+        ..BrokerOptions::default()
+    };
+    let world = World::with(1, options).await;
+    let metrics = world.node(1).broker.metrics();
+    let mut alice = Publisher::of(&world.node(1).peer);
+    let head = alice.place(draft("news", "a")).await.position.unwrap();
+    assert_eq!(metrics.topics.get(), 0, "publishing makes no actor");
+    for text in ["b", "c"] {
+        let mut edge = Edge::of(&world.node(1).peer);
+        let attached = edge.attach("news", None).await;
+        assert_eq!(metrics.topics.get(), 1);
+        alice.place(draft("news", text)).await;
+        edge.payloads(attached.head, 1).await;
+        drop(edge);
+        eventually("the actor is gone", || metrics.topics.get() == 0).await;
+    }
+    assert!(head.offset.0 == 1);
 }

@@ -1,6 +1,6 @@
 //! Three brokers in a process: the leader goes, the next serves, nothing acked is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use fanfare_broker::BrokerOptions;
@@ -202,4 +202,109 @@ async fn the_preferred_node_takes_over_in_calm() {
     world.change(|view| view.shards[0].preferred = Some(wanted));
     assert_eq!(world.leader_among(&[wanted]).await, wanted);
     insist(&world, "news", "a").await;
+}
+
+/// An edge's end of one publish stream: it keeps what is unanswered and sends it again, in order,
+/// in the next run when a draft is sent back.
+struct Stream<'a> {
+    world: &'a World,
+    publisher: Publisher,
+    unanswered: VecDeque<(u64, u64)>,
+    name: u64,
+}
+
+impl<'a> Stream<'a> {
+    fn new(world: &'a World, name: u64) -> Self {
+        let publisher = Publisher::of(&world.node(1).peer);
+        Self {
+            world,
+            publisher,
+            unanswered: VecDeque::new(),
+            name,
+        }
+    }
+
+    async fn send(&mut self, n: u64) {
+        let draft = draft("news", &format!("{}:{n}", self.name));
+        let seq = self.publisher.send(draft).await;
+        self.unanswered.push_back((seq, n));
+    }
+
+    /// Takes one answer.
+    async fn settle(&mut self, placed: &mut Vec<(u64, Position)>) {
+        let answer = self.publisher.answer().await.unwrap();
+        let Some(at) = self
+            .unanswered
+            .iter()
+            .position(|(seq, _)| *seq == answer.seq)
+        else {
+            return;
+        };
+        match answer.verdict {
+            Verdict::Placed(receipt) => {
+                let (_, n) = self.unanswered.remove(at).unwrap();
+                placed.push((n, receipt.position.unwrap()));
+            }
+            Verdict::Reroute(to) => {
+                let leader = to.leader.unwrap_or(NodeId(1));
+                let mut next = Publisher::of(&self.world.nodes[&leader].peer);
+                next.run = self.publisher.run + 1;
+                self.publisher = next;
+                for (_, n) in std::mem::take(&mut self.unanswered) {
+                    self.send(n).await;
+                }
+                tokio::task::yield_now().await;
+            }
+            Verdict::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_keeps_its_order_over_handovers() {
+    let world = World::new(3).await;
+    let publishing = async |name: u64| {
+        let (mut stream, mut placed) = (Stream::new(&world, name), Vec::new());
+        for n in 0..600 {
+            stream.send(n).await;
+            while stream.unanswered.len() >= 8 {
+                stream.settle(&mut placed).await;
+            }
+        }
+        while !stream.unanswered.is_empty() {
+            stream.settle(&mut placed).await;
+        }
+        placed
+    };
+    let moving = async {
+        for _ in 0..3 {
+            let old = world.leader().await;
+            let heir = (1..=3).find(|node| *node != old.0).unwrap();
+            world.nodes[&old].broker.transfer(SHARD, ReplicaId(heir));
+            world.leader_among(&[NodeId(heir)]).await;
+        }
+    };
+    let (a, b, ()) = tokio::join!(publishing(1), publishing(2), moving);
+    let mut slots = std::collections::BTreeSet::new();
+    for placed in [a, b] {
+        assert_eq!(placed.len(), 600);
+        let by_draft: BTreeMap<_, _> = placed.into_iter().collect();
+        assert_eq!(by_draft.len(), 600, "each draft is acked once");
+        let positions: Vec<_> = by_draft.into_values().collect();
+        assert!(
+            positions.is_sorted_by(|a, b| a < b),
+            "the stream's order is the topic's"
+        );
+        slots.extend(positions);
+    }
+    let dump = world.nodes[&world.leader().await]
+        .broker
+        .dump(SHARD)
+        .unwrap();
+    assert_eq!(slots.len(), 1_200, "no two drafts share a slot");
+    assert_eq!(
+        dump.topics[0].head,
+        *slots.last().unwrap(),
+        "no draft took two slots"
+    );
 }

@@ -1,15 +1,18 @@
 //! Ephemeral topics: sequenced by the leader, in no log, with an epoch for each reign.
 
+use std::time::Duration;
+
+use fanfare_broker::BrokerOptions;
 use fanfare_core::code::Code;
 use fanfare_core::gap::{Answer, GapReason, Since};
-use fanfare_core::link::{Ended, Live, Verdict};
+use fanfare_core::link::{EdgeSays, Ended, Live, Verdict};
 use fanfare_core::position::Position;
 use fanfare_core::receipt::Reached;
-use fanfare_core::rule::Class;
+use fanfare_core::rule::{Class, RuleLayer};
 use fanfare_rpc::topics::TopicCommand;
 
 use crate::people::{Edge, Publisher, draft, keyed, page, stand, texts, wish};
-use crate::world::{SHARD, World, in_time};
+use crate::world::{SHARD, World, eventually, in_time};
 
 #[tokio::test]
 async fn messages_are_placed_and_delivered_without_the_log() {
@@ -137,4 +140,36 @@ async fn a_leader_that_hears_no_majority_takes_and_serves_nothing() {
     let mut edge = Edge::of(peer);
     edge.wish("live.a", None).await;
     assert!(matches!(edge.ended().await.1, Ended::NotLeader(_)));
+}
+
+#[tokio::test]
+async fn an_idle_stream_ends_and_the_next_has_a_higher_epoch() {
+    let options = BrokerOptions {
+        linger: Duration::from_millis(100),
+        ..BrokerOptions::default()
+    };
+    let world = World::with(1, options).await;
+    world.change(|view| {
+        view.rules.version += 1;
+        let short = RuleLayer {
+            class: Some(Class::Ephemeral),
+            retain_age: Some(Duration::from_secs(1)),
+            ..RuleLayer::default()
+        };
+        assert!(view.rules.put("live.*".parse().unwrap(), short));
+    });
+    let peer = &world.node(1).peer;
+    let mut alice = Publisher::of(peer);
+    let mut edge = Edge::of(peer);
+    let attached = edge.attach("live.a", None).await;
+    let old = alice.place(draft("live.a", "x")).await.position.unwrap();
+    let metrics = world.node(1).broker.metrics();
+    assert_eq!(metrics.topics.get(), 1);
+    edge.say(EdgeSays::Detach(vec![attached.id])).await;
+    eventually("the stream has ended", || metrics.topics.get() == 0).await;
+    let standing = stand(peer, wish("live.a", Since::After(old)), 0)
+        .await
+        .unwrap();
+    assert!(standing.head.epoch > old.epoch);
+    assert!(matches!(standing.answer, Answer::Gap(gap) if gap.reason == GapReason::EpochChanged));
 }
