@@ -11,10 +11,11 @@ use fanfare_core::name::TopicName;
 use fanfare_core::view::View;
 use tokio::sync::watch;
 
+use crate::court::Court;
 use crate::deliver::{DeliveryLink, Shards, Wish};
 use crate::machine::{Replica, ShardMachine};
 use crate::reign::redirect;
-use crate::shard::{Court, Msg};
+use crate::shard::Msg;
 
 /// A replica that runs here.
 #[derive(Clone)]

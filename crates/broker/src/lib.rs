@@ -5,6 +5,7 @@ mod attended;
 mod audience;
 mod broker;
 mod confirm;
+mod court;
 mod deliver;
 mod directory;
 mod fate;

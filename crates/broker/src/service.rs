@@ -21,13 +21,14 @@ use fanfare_rpc::topics::{TopicCommand, TopicInfo};
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::court::Court;
 use crate::deliver::{DeliveryLink, Shards};
 use crate::directory::Local;
 use crate::fate::{of_refused, refusal};
 use crate::metrics::Gauge;
 use crate::parts::Parts;
 use crate::publish::PublishLink;
-use crate::shard::{Court, Msg};
+use crate::shard::Msg;
 
 /// Answers that may wait in the channel of a link, beside what the link itself holds.
 const LINK_CHANNEL: usize = 256;

@@ -20,11 +20,10 @@ use fanfare_core::rule::Class;
 use fanfare_core::shard::{Command, Entry, Fate, Outcome};
 use fanfare_host::Rng;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::attended::Attended;
-use crate::confirm::Confirmer;
 use crate::deliver::{DeliveryLink, Wish};
 use crate::fate;
 use crate::intake::{BatchId, Closed, Expired, Intake, Settled};
@@ -105,36 +104,6 @@ struct Transfer {
 /// one that failed.
 const TRANSFER_WITHIN: Duration = Duration::from_secs(2);
 const TRANSFER_REST: Duration = Duration::from_secs(30);
-
-/// The serving leader of a shard on this node, as the service uses it.
-#[derive(Clone)]
-pub(crate) struct Court {
-    pub(crate) reign: Arc<Reign>,
-    pub(crate) actor: ShardRef,
-    /// Bytes of drafts that may be in flight.
-    pub(crate) room: Arc<Semaphore>,
-    pub(crate) confirmer: Arc<Confirmer>,
-    pub(crate) metrics: Arc<Metrics>,
-}
-
-impl Court {
-    /// Hands a draft over if there is room for its bytes.
-    pub(crate) fn publish(&self, mut work: Work) {
-        let cost = u32::try_from(work.draft.cost()).unwrap_or(u32::MAX);
-        match Arc::clone(&self.room).try_acquire_many_owned(cost) {
-            Ok(room) => {
-                work.room = Some(room);
-                // A stopped actor drops the work, whose ticket then says that it was not proposed.
-                self.actor.cast(Msg::Publish(Box::new(work))).ok();
-            }
-            Err(_) if work.ticket.run_closed() => work.ticket.reroute(self.reign.redirect()),
-            Err(_) => {
-                self.metrics.overloaded.inc();
-                work.ticket.refuse(fate::overloaded());
-            }
-        }
-    }
-}
 
 /// The actor.
 pub(crate) struct ShardActor;

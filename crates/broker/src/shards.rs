@@ -16,11 +16,12 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::confirm::{Confirmer, Round};
+use crate::court::Court;
 use crate::directory::Local;
 use crate::machine::{Replica, ShardMachine};
 use crate::parts::Parts;
 use crate::reign::Reign;
-use crate::shard::{self, Court, ShardActor};
+use crate::shard::{self, ShardActor};
 use crate::snapshots::Snapshots;
 
 pub(crate) type ShardsRef = ActorRef<Msg>;
