@@ -178,7 +178,8 @@ fn refused(call: &Call<'_>, route: Route, refusal: Refusal, id: &str) -> Respons
                 .as_ref()
                 .map_or_else(seems, |query| query.format == BodyFormat::Html)
             {
-                transport::poll::refused(sessions, query.as_ref(), &refusal)
+                let follows = call.query.split('&').any(|pair| pair.starts_with("follow="));
+                transport::poll::refused(sessions, query.as_ref(), follows, &refusal)
             } else {
                 problem(&refusal, id)
             }

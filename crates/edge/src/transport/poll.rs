@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::response::Response;
 use fanfare_core::code::Code;
 use fanfare_core::cursor::Cursor;
-use fanfare_core::gap::Standing;
+use fanfare_core::gap::{Answer, Standing};
 use fanfare_core::name::TopicName;
 use fanfare_core::receipt::Refusal;
 use fanfare_protocol::query::{ReadQuery, ReadRoute};
@@ -147,7 +147,10 @@ pub(super) async fn gather(
     let cursor = delivery.cursor().unwrap_or_default();
     for topic in &mut topics {
         let at = delivery.position(&topic.topic).unwrap_or(topic.standing.head);
-        topic.standing.head = topic.standing.head.max(at);
+        // `latest` is told with the head after which its items follow.
+        if topic.standing.answer != Answer::Latest {
+            topic.standing.head = topic.standing.head.max(at);
+        }
     }
     let at_head = delivery.is_at_head();
     let (items, full) = delivery.from_wire(PollWire::take);

@@ -99,9 +99,11 @@ fn caching(sessions: &Sessions, query: &ReadQuery, found: &Found) -> (String, &'
 }
 
 /// A refusal as HTML. `query` is there if it could be parsed: under `follow` the poller may go on.
+/// `follows` is true if the request asked for `follow`, well or badly.
 pub(crate) fn refused(
     sessions: &Sessions,
     query: Option<&ReadQuery>,
+    follows: bool,
     refusal: &Refusal,
 ) -> Response {
     let follow = query.and_then(|query| query.follow.map(|follow| (query, follow)));
@@ -116,11 +118,11 @@ pub(crate) fn refused(
             status
         }
         // htmx 2 swaps only 2xx: without a poller in place of the old one, polling ends.
-        Some(_) => {
+        _ if follows => {
             html::put_error(&mut out, refusal);
             StatusCode::OK
         }
-        None => {
+        _ => {
             html::put_error(&mut out, refusal);
             status
         }
