@@ -218,6 +218,16 @@ impl Cluster {
         .await
     }
 
+    /// Waits until another node than `old` leads the topic's shard.
+    pub async fn new_leader_of(&self, topic: &str, old: usize) -> Result<usize> {
+        wait::until("a new leader", LIMIT, || async {
+            let leader = self.leader_of(topic).await?;
+            ensure!(leader != old, "node {old} still leads");
+            Ok(leader)
+        })
+        .await
+    }
+
     /// The cluster as the first node that answers sees it.
     pub async fn view(&self) -> Result<pb::ClusterView> {
         let mut last = None;

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod load;
+pub mod measure;
 pub mod process;
 pub mod wait;
 pub mod wire;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::wait;
 use crate::wire::http;
@@ -250,18 +250,15 @@ impl Processes {
             http::get(ops, "/healthz")
         })
         .await?;
-        let output = Command::new(binary()?)
-            .args(["cluster", "init", "--ops", &format!("http://{ops}")])
-            .args(["--shards", &shards.to_string()])
-            .output()?;
-        if !output.status.success() {
-            bail!(
-                "cluster init: {}{}\n{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr),
-                self.nodes[0].tail()
-            );
-        }
+        let path = format!("/cluster/init?shards={shards}");
+        let made = http::post(ops, &path, "text/plain", "").await?;
+        ensure!(
+            made.status.is_success(),
+            "cluster init: {} {}\n{}",
+            made.status,
+            made.text(),
+            self.nodes[0].tail()
+        );
         Ok(())
     }
 

@@ -108,3 +108,58 @@ impl Ws {
         Ok(())
     }
 }
+
+/// A socket after the handshake, and the bytes that came with it: for those who count and do not
+/// read frames.
+pub async fn raw(address: &str, query: &str) -> Result<(TcpStream, Vec<u8>)> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = super::http::connect(address).await?;
+    let request = format!(
+        "GET /v1/ws?{query} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: fanfare.v1\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut read = Vec::new();
+    let mut buffer = vec![0; 4 << 10];
+    loop {
+        let n = stream.read(&mut buffer).await?;
+        anyhow::ensure!(n > 0, "the handshake was cut");
+        read.extend_from_slice(&buffer[..n]);
+        // The subscription has begun once its answer is here.
+        let head = read.windows(4).position(|w| w == b"\r\n\r\n");
+        if let Some(end) = head
+            && let Some(answer) = find(&read, b"\"subscribed\"")
+            && answer > end
+        {
+            anyhow::ensure!(read.starts_with(b"HTTP/1.1 101"), "refused");
+            return Ok((stream, read.split_off(end + 4)));
+        }
+    }
+}
+
+/// Length of the first frame whose text holds `needle`, header included.
+pub fn frame_with(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let short = usize::from(*bytes.get(at + 1)? & 0x7f);
+        let (len, header) = match short {
+            126 => (
+                usize::from(u16::from_be_bytes([
+                    *bytes.get(at + 2)?,
+                    *bytes.get(at + 3)?,
+                ])),
+                4,
+            ),
+            127 => return None,
+            _ => (short, 2),
+        };
+        let frame = bytes.get(at + header..at + header + len)?;
+        if find(frame, needle).is_some() {
+            return Some(header + len);
+        }
+        at += header + len;
+    }
+}
+
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    bytes.windows(needle.len()).position(|w| w == needle)
+}

@@ -67,6 +67,7 @@ fn a_new_leader_begins_a_new_epoch_and_says_so() -> Result<()> {
             Session::open(Transport::Ws, cluster.node(reader), &["live.score"], &begin).await?;
         soon("the answer", SOON, session.next()).await??;
         cluster.kill(leader).await?;
+        cluster.new_leader_of("live.score", leader).await?;
         cluster.publish(reader, "live.score", 6..=7).await?;
         let mut seen = Vec::new();
         while seen.last().map(String::as_str) != Some("7") {

@@ -375,7 +375,8 @@ impl<W: Wire> Delivery<W> {
     /// Flushes, lets go of the lock and wakes the pump if something waits.
     fn settle(&self, mut state: MutexGuard<'_, State<W>>, wake: bool) {
         let flush = state.flush(self.clock.now());
-        let waker = if wake || flush != Flush::Clear { state.wake() } else { None };
+        let news = wake || flush != Flush::Clear || state.wire.has_news();
+        let waker = if news { state.wake() } else { None };
         drop(state);
         waker.into_iter().for_each(Waker::wake);
     }

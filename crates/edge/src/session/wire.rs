@@ -68,4 +68,9 @@ pub(crate) trait Wire: Send + 'static {
     fn say(&mut self, said: &Said);
     /// Moves on what it can. True in the first place: some bytes went.
     fn flush(&mut self) -> (bool, Flush);
+
+    /// True if who pumps should look although nothing waits: a poll ends with its first item.
+    fn has_news(&self) -> bool {
+        false
+    }
 }

@@ -168,7 +168,15 @@ async fn broker(parts: &Arc<Parts>, handle: &ClusterHandle) -> Result<Broker> {
         mark_begun,
         metrics: Arc::clone(&parts.metrics.broker),
     };
-    Broker::build(deps, BrokerOptions::default()).await.context("the broker does not start")
+    // No snapshot takes the place of a log before one can be sent to a replica that is behind, and
+    // no leadership moves by itself before a move has been measured.
+    let options = BrokerOptions {
+        snapshot_after: u64::MAX,
+        log_budget: u64::MAX,
+        calm: Duration::from_secs(u64::from(u32::MAX)),
+        ..BrokerOptions::default()
+    };
+    Broker::build(deps, options).await.context("the broker does not start")
 }
 
 async fn edge(parts: &Arc<Parts>, mode: &Mode, handle: &ClusterHandle) -> Result<Edge> {

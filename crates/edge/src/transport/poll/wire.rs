@@ -78,4 +78,8 @@ impl Wire for PollWire {
     fn flush(&mut self) -> (bool, Flush) {
         (true, Flush::Clear)
     }
+
+    fn has_news(&self) -> bool {
+        self.any()
+    }
 }

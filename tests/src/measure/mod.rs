@@ -1,0 +1,14 @@
+//! Figures of one node and of three, each beside what the machine itself does in the same run:
+//! memory of idle sessions, cost of a delivery, latency of a durable ack.
+
+mod acks;
+mod disk;
+mod fanout;
+mod idle;
+mod proc;
+mod sends;
+
+pub use acks::{AckPlan, acks};
+pub use fanout::{FanoutPlan, fanout};
+pub use idle::{IdlePlan, idle};
+pub use sends::serve as bare_sends;
