@@ -1,17 +1,21 @@
 //! What the leader of the metadata group does about the view: records which shards have begun and
-//! keeps the metadata group's own members as the view says. It moves no shard replicas yet.
+//! keeps the metadata group's own members as the view says, and places shards anew when a node came,
+//! left, lost its data or is away. Moving the replicas is the work of their shards' leaders.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_consensus::{ChangeError, Group, Status};
 use fanfare_core::id::{Generation, NodeId, ReplicaId, ShardId};
 use fanfare_core::placement;
-use fanfare_core::view::{Command, Node, StoreState, View};
+use fanfare_core::view::{Command, Node, Outcome, StoreState, View};
+use fanfare_rpc::members::ReplicaStatus;
 
 use crate::MetaMachine;
 use crate::ask::within;
 use crate::cluster::Shared;
+use crate::moves;
 
 /// Entries a learner may be behind to become a voter.
 const CAUGHT_UP: u64 = 1_000;
@@ -30,6 +34,7 @@ enum Step {
 /// Works in rounds until it is cancelled; all but snapshots only while this node leads.
 pub(crate) async fn control(shared: Arc<Shared>) {
     let mut away: BTreeSet<NodeId> = BTreeSet::new();
+    let mut led_since: Option<Duration> = None;
     loop {
         shared.deps.clock().sleep(shared.config.times.round).await;
         let Some(group) = shared.group() else { return };
@@ -42,6 +47,7 @@ pub(crate) async fn control(shared: Arc<Shared>) {
         let view = Arc::clone(&shared.views.borrow());
         if !group.role().borrow().serves || !view.is_bootstrapped() {
             away.clear();
+            led_since = None;
             continue;
         }
         shared.record_begun(&view).await;
@@ -55,24 +61,62 @@ pub(crate) async fn control(shared: Arc<Shared>) {
                 Err(error) => tracing::debug!(?step, %error, "metadata group not changed"),
             }
         }
-        let now_away = shared.detector().away(shared.deps.clock().now());
+        let now = shared.deps.clock().now();
+        let now_away = shared.detector().away(now);
         for node in now_away.difference(&away) {
-            tracing::warn!(%node, "node is away; its replicas wait for it or for its replacement");
+            tracing::warn!(%node, "node is away; its replicas are made anew where there is room");
+        }
+        let since = *led_since.get_or_insert(now);
+        if now.saturating_sub(since) >= shared.config.times.calm {
+            shared.place(&view, &now_away).await;
         }
         away = now_away;
     }
 }
 
 impl Shared {
+    /// What this node and those that are heard say of their shard replicas.
+    fn reports(&self) -> Vec<ReplicaStatus> {
+        let mut reports = self.deps.replicas.borrow().clone();
+        let now = self.deps.clock().now();
+        let detector = self.detector().clone();
+        for (node, beat) in self.beats().iter() {
+            if detector.is_alive(*node, now) {
+                reports.extend(beat.replicas.iter().cloned());
+            }
+        }
+        reports
+    }
+
+    /// Places shards anew, as far as it is their turn.
+    async fn place(&self, view: &View, away: &BTreeSet<NodeId>) {
+        let plan = placement::plan(view, away);
+        if plan.is_empty() {
+            return;
+        }
+        let rows = moves::due(view, plan, &self.reports(), away);
+        if rows.is_empty() {
+            return;
+        }
+        let shards: Vec<u32> = rows.iter().map(|row| row.shard.0).collect();
+        let place = Command::Place {
+            base: view.version,
+            rows,
+        };
+        // A stale plan is refused; the next round makes another.
+        match self.propose(&place, self.config.times.propose).await {
+            Ok(Outcome::Done { .. } | Outcome::Added { .. }) => {
+                tracing::info!(?shards, "shards placed anew");
+            }
+            Ok(Outcome::Refused(refusal)) => tracing::debug!(%refusal, "not placed"),
+            Err(error) => tracing::debug!(%error, "not placed"),
+        }
+    }
+
     /// Records the shards whose groups are led and have applied an entry, by what nodes report.
     async fn record_begun(&self, view: &View) {
-        let mut reports = self.deps.replicas.borrow().clone();
-        reports.extend(
-            self.beats()
-                .values()
-                .flat_map(|beat| beat.replicas.iter().cloned()),
-        );
-        let begun: BTreeSet<ShardId> = reports
+        let begun: BTreeSet<ShardId> = self
+            .reports()
             .into_iter()
             .filter(|report| report.leads && report.applied > 0)
             .filter(|report| {

@@ -1,10 +1,9 @@
 //! The metadata group of a cluster and a node's place in it: bootstrap, start, membership, failure
 //! detector, controller. Knows nodes, shards and the rule table; no topics, sessions or messages.
 //!
-//! What it does not do yet: move, rebuild or balance replicas of shards. The detector tells who is
-//! away and `placement::plan` knows where their replicas should go, but no `Place` is proposed
-//! while nothing carries it out. So a node that is admitted later holds the view and may vote in
-//! the metadata group, but gets no shards, and a removed one's shards run with a replica less.
+//! The controller proposes where replicas should be, at a pace; the shards' leaders move them.
+//! A replica whose log was purged at its peers stays a learner for ever, and its move unfinished,
+//! while snapshots are not sent between nodes.
 
 mod admit;
 mod ask;
@@ -18,6 +17,7 @@ mod hint;
 mod init;
 mod lobby;
 mod machine;
+mod moves;
 mod register;
 mod routes;
 mod serve;

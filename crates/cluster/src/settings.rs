@@ -57,6 +57,8 @@ pub struct Times {
     pub suspect: Duration,
     /// Silence after which a node is away: its replicas should be made anew elsewhere.
     pub away: Duration,
+    /// How long a node must have led the metadata group before it moves shards.
+    pub calm: Duration,
     /// Between two rounds of questions to seeds, and two rounds of the controller.
     pub round: Duration,
     /// How long one call to another node may take.
@@ -75,6 +77,7 @@ impl Default for Times {
             beat: Duration::from_millis(500),
             suspect: Duration::from_secs(3),
             away: Duration::from_secs(300),
+            calm: Duration::from_secs(30),
             round: Duration::from_secs(1),
             call: Duration::from_secs(2),
             retry: Duration::from_millis(100),

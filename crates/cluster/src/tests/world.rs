@@ -344,6 +344,7 @@ impl World {
                 beat: millis(50),
                 suspect: millis(500),
                 away: millis(60_000),
+                calm: millis(100),
                 round: millis(50),
                 call: millis(1_000),
                 retry: millis(20),
