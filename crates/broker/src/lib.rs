@@ -24,5 +24,5 @@ mod snapshots;
 mod topic;
 
 pub use broker::{Broker, BrokerDeps, BuildError, ShardDump, ShardStatus};
-pub use metrics::{Counter, Gauge, Metrics};
+pub use metrics::Metrics;
 pub use options::BrokerOptions;

@@ -25,10 +25,10 @@ use crate::court::Court;
 use crate::deliver::{DeliveryLink, Shards};
 use crate::directory::Local;
 use crate::fate::{of_refused, refusal};
-use crate::metrics::Gauge;
 use crate::parts::Parts;
 use crate::publish::PublishLink;
 use crate::shard::Msg;
+use fanfare_host::Gauge;
 
 /// Answers that may wait in the channel of a link, beside what the link itself holds.
 const LINK_CHANNEL: usize = 256;

@@ -148,6 +148,13 @@ impl<R: Clone> Subscription<R> {
         !taken
     }
 
+    /// The tail began anew: whether this is at head, `drain` has to say.
+    pub fn doubt(&mut self) {
+        if self.phase == Phase::Live {
+            self.phase = Phase::Behind;
+        }
+    }
+
     /// Gives the sink all that follows, as far as it takes and the tail has.
     pub fn drain(&mut self, tail: &impl Follow<R>, sink: &mut impl Sink<R>) -> Drained {
         if matches!(self.phase, Phase::Attaching | Phase::Detached) {

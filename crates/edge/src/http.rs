@@ -178,7 +178,10 @@ fn refused(call: &Call<'_>, route: Route, refusal: Refusal, id: &str) -> Respons
                 .as_ref()
                 .map_or_else(seems, |query| query.format == BodyFormat::Html)
             {
-                let follows = call.query.split('&').any(|pair| pair.starts_with("follow="));
+                let follows = call
+                    .query
+                    .split('&')
+                    .any(|pair| pair.starts_with("follow="));
                 transport::poll::refused(sessions, query.as_ref(), follows, &refusal)
             } else {
                 problem(&refusal, id)

@@ -24,7 +24,7 @@ mod testing;
 pub mod topics;
 mod transport;
 
-pub use metrics::{Counter, Gauge, Metrics};
+pub use metrics::Metrics;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,51 +1,6 @@
 //! What an edge counts. Names and exposition are the server's.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A number that grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// One more.
-    pub fn inc(&self) {
-        self.add(1);
-    }
-
-    /// So many more.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// The count.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A number that grows and shrinks.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
-
-impl Gauge {
-    /// One more.
-    pub fn inc(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One less; stays at 0.
-    pub fn dec(&self) {
-        let less = |n: u64| Some(n.saturating_sub(1));
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
-            .ok();
-    }
-
-    /// The number.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use fanfare_host::{Counter, Gauge};
 
 /// Counts of one edge.
 #[derive(Debug, Default)]

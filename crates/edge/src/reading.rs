@@ -44,7 +44,10 @@ pub(crate) struct Reading {
 
 impl Reading {
     pub(crate) fn new(state: Arc<EdgeState>) -> Arc<Self> {
-        Arc::new(Self { state, rounds: Mutex::default() })
+        Arc::new(Self {
+            state,
+            rounds: Mutex::default(),
+        })
     }
 
     /// The standing of a subscriber, from the leader. `wait`: how long a `min_position` may take
@@ -62,18 +65,23 @@ impl Reading {
     }
 
     /// Waits for the next answer about a topic's head, beginning a round if none is on.
-    fn join_round(
-        self: &Arc<Self>,
-        request: &StandRequest,
-    ) -> oneshot::Receiver<Read<Standing>> {
+    fn join_round(self: &Arc<Self>, request: &StandRequest) -> oneshot::Receiver<Read<Standing>> {
         let (answer, answered) = oneshot::channel();
         let key = (request.topic.clone(), request.poll);
         let mut rounds = locked(&self.rounds);
         if let Some(round) = rounds.get_mut(&key) {
             round.waiting.push(answer);
         } else {
-            rounds.insert(key, Round { waiting: vec![answer] });
-            self.state.deps.tracker.spawn(self.clone().rounds(request.clone()));
+            rounds.insert(
+                key,
+                Round {
+                    waiting: vec![answer],
+                },
+            );
+            self.state
+                .deps
+                .tracker
+                .spawn(self.clone().rounds(request.clone()));
         }
         answered
     }
@@ -92,7 +100,9 @@ impl Reading {
     /// Who waits for the next answer; `None`, and the rounds end, if nobody does.
     fn next_round(&self, key: &(TopicName, bool)) -> Option<Vec<oneshot::Sender<Read<Standing>>>> {
         let mut rounds = locked(&self.rounds);
-        let waiting = rounds.get_mut(key).map(|round| std::mem::take(&mut round.waiting));
+        let waiting = rounds
+            .get_mut(key)
+            .map(|round| std::mem::take(&mut round.waiting));
         let waiting = waiting.filter(|waiting| !waiting.is_empty());
         if waiting.is_none() {
             rounds.remove(key);
@@ -103,27 +113,52 @@ impl Reading {
     async fn stand_alone(&self, request: &StandRequest, wait: Duration) -> Read<Standing> {
         let topic = &request.topic;
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-        self.ask(topic, true, READY_WITHIN.max(wait), wait, |_, shard, peer| {
-            let answers = peer.stand(shard, vec![request.clone()], wait_ms);
-            async move { answers.await.pop() }
-        })
+        self.ask(
+            topic,
+            true,
+            READY_WITHIN.max(wait),
+            wait,
+            |_, shard, peer| {
+                let answers = peer.stand(shard, vec![request.clone()], wait_ms);
+                async move { answers.await.pop() }
+            },
+        )
         .await
     }
 
     /// A page: of the leader if the request says so, else of any replica, this node's first. Only
     /// the leader's says that a position is ahead (C17).
-    pub(crate) async fn page(self: &Arc<Self>, topic: &TopicName, request: PageRequest) -> Read<Page> {
+    pub(crate) async fn page(
+        self: &Arc<Self>,
+        topic: &TopicName,
+        request: PageRequest,
+    ) -> Read<Page> {
+        self.state.deps.metrics.pages.inc();
         let leader = request.leader;
         let mut page = self
-            .ask(topic, leader, READY_WITHIN, Duration::ZERO, |_, shard, peer| {
-                let answer = peer.page(PageRequest { shard, ..request.clone() });
-                async move { Some(answer.await) }
-            })
+            .ask(
+                topic,
+                leader,
+                READY_WITHIN,
+                Duration::ZERO,
+                |_, shard, peer| {
+                    let answer = peer.page(PageRequest {
+                        shard,
+                        ..request.clone()
+                    });
+                    async move { Some(answer.await) }
+                },
+            )
             .await?;
         let after = request.after;
         if leader && page.gap.is_none() && page.messages.is_empty() && page.head < after {
             let since = Since::After(after);
-            let wish = StandRequest { topic: topic.clone(), since, poll: false, min_position: None };
+            let wish = StandRequest {
+                topic: topic.clone(),
+                since,
+                poll: false,
+                min_position: None,
+            };
             if let Answer::Gap(gap) = self.stand(wish, Duration::ZERO).await?.answer {
                 page.gap = Some(gap);
             }

@@ -43,8 +43,6 @@ pub(crate) struct Relays {
     state: Arc<EdgeState>,
     /// Bytes of all tails.
     bytes: AtomicU64,
-    /// How often the digests of a shard ended the trust in its attachments.
-    pub(crate) distrusted: AtomicU64,
 }
 
 /// One RelayActor's share. Rows and inbox outlive an actor that fails.
@@ -85,7 +83,6 @@ impl Relays {
             reading,
             state,
             bytes: AtomicU64::new(0),
-            distrusted: AtomicU64::new(0),
         })
     }
 
@@ -112,11 +109,16 @@ impl Relays {
     }
 
     /// Number of relays.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
-        self.workers.iter().map(|worker| locked(&worker.rows).len()).sum()
+        self.workers
+            .iter()
+            .map(|worker| locked(&worker.rows).len())
+            .sum()
     }
 
     /// Number of attachments on all links.
+    #[cfg(test)]
     pub(crate) fn attachments(&self) -> usize {
         self.attacher.attachments()
     }
@@ -146,6 +148,9 @@ impl Relays {
 
     /// Hands work to the worker of a relay.
     fn push(&self, relay: &Relay, work: Work) {
+        if matches!(work, Work::Lost(..) | Work::Ended(..)) {
+            self.state.deps.metrics.reattached.inc();
+        }
         let worker = &self.workers[relay.worker()];
         locked(&worker.inbox).push(work);
         worker.kick();
@@ -154,7 +159,7 @@ impl Relays {
     /// All attachments of these shards on the link are not to be trusted: they begin again.
     fn distrust(&self, link: &Arc<Link>, shards: impl IntoIterator<Item = ShardId>) {
         for shard in shards {
-            self.distrusted.fetch_add(1, Ordering::Relaxed);
+            self.state.deps.metrics.digest_mismatches.inc();
             tracing::warn!(%shard, leader = %link.node(), "a leader's digests fail or fell silent: attaching again");
             for (id, relay) in link.drop_shard(shard) {
                 self.push(&relay, Work::Lost(link.clone(), relay.clone(), id));

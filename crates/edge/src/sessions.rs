@@ -13,6 +13,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Bearer;
+use crate::metrics::Metrics;
 use crate::reading::Reading;
 use crate::relay::{Relays, locked, supervise};
 use crate::session::actor::{Args, Msg, SessionActor};
@@ -47,7 +48,8 @@ pub(crate) struct Vitals {
 
 impl Vitals {
     pub(crate) fn set_heartbeat(&self, heartbeat: Duration) {
-        self.heartbeat_ms.store(millis(heartbeat), Ordering::Relaxed);
+        self.heartbeat_ms
+            .store(millis(heartbeat), Ordering::Relaxed);
     }
 
     /// Something came from the client.
@@ -58,7 +60,10 @@ impl Vitals {
     /// When the session last heard and said something.
     pub(crate) fn pulse(&self, voice: &dyn Voice) -> Pulse {
         let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
-        Pulse { heard: self.answers_requests.then_some(heard), ..voice.pulse() }
+        Pulse {
+            heard: self.answers_requests.then_some(heard),
+            ..voice.pulse()
+        }
     }
 
     /// True if the actor has to look: what is due exactly is for it to say.
@@ -117,7 +122,27 @@ pub(crate) struct Opening {
 }
 
 /// A place among the sessions of this node.
-pub(crate) struct Seat(OwnedSemaphorePermit);
+pub(crate) struct Seat {
+    _permit: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+}
+
+impl Seat {
+    fn new(permit: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.sessions.inc();
+        Self {
+            _permit: permit,
+            metrics,
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.metrics.sessions.dec();
+        self.metrics.ended.inc();
+    }
+}
 
 impl Sessions {
     /// Starts the relays, the supervisors and the wheel, on the node's tracker.
@@ -136,7 +161,10 @@ impl Sessions {
             permits: Arc::new(Semaphore::new(state.config.sessions.sessions)),
             supervisor,
         };
-        let sessions = Self { state, shared: Arc::new(shared) };
+        let sessions = Self {
+            state,
+            shared: Arc::new(shared),
+        };
         let tracker = sessions.state.deps.tracker.clone();
         tracker.spawn(sessions.clone().turn(relay_supervisor));
         tracker.spawn(sessions.clone().leave());
@@ -153,7 +181,11 @@ impl Sessions {
 
     /// Number of sessions.
     pub(crate) fn count(&self) -> usize {
-        self.shared.slots.iter().map(|slot| locked(slot).len()).sum()
+        self.shared
+            .slots
+            .iter()
+            .map(|slot| locked(slot).len())
+            .sum()
     }
 
     /// A seat for one session, or `overloaded`, or `draining`.
@@ -163,7 +195,8 @@ impl Sessions {
             return Err(refusal.retry_after(500));
         }
         let seat = self.shared.permits.clone().try_acquire_owned();
-        seat.map(Seat).map_err(|_| {
+        let taken = |permit| Seat::new(permit, self.state.deps.metrics.clone());
+        seat.map(taken).map_err(|_| {
             let detail = "this node has all the sessions it can have";
             Refusal::new(Code::Overloaded, detail).retry_after(2_000)
         })
@@ -200,8 +233,20 @@ impl Sessions {
             stall: config.write_stall,
         };
         let now = self.state.deps.clock.now();
-        let Opening { transport, bearer, heartbeat, open, attached, wishes, lost } = opening;
-        let Bearer { grants, subject, expires_ms } = bearer;
+        let Opening {
+            transport,
+            bearer,
+            heartbeat,
+            open,
+            attached,
+            wishes,
+            lost,
+        } = opening;
+        let Bearer {
+            grants,
+            subject,
+            expires_ms,
+        } = bearer;
         let control = Session::new(now, limits, heartbeat, open, grants, subject);
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let args = Args {
@@ -218,11 +263,25 @@ impl Sessions {
         let supervisor = self.shared.supervisor.get_cell();
         let spawned = Actor::spawn_linked(None, SessionActor, args, supervisor).await;
         let Ok((actor, _)) = spawned else {
-            return Err(Refusal::new(Code::Internal, "a session could not be started"));
+            return Err(Refusal::new(
+                Code::Internal,
+                "a session could not be started",
+            ));
         };
-        let row = Row { actor, voice, vitals };
+        let row = Row {
+            actor,
+            voice,
+            vitals,
+        };
         locked(&self.shared.slots[slot(id)]).insert(id, row.clone());
-        Ok(Guard { sessions: self.clone(), id, row, transport, opened: now, _seat: seat })
+        Ok(Guard {
+            sessions: self.clone(),
+            id,
+            row,
+            transport,
+            opened: now,
+            _seat: seat,
+        })
     }
 
     /// The wheel: each slot once a second. And what relays have to look at.
@@ -265,7 +324,9 @@ impl Sessions {
             () = deps.stop.cancelled() => None,
             drain = draining.wait_for(Option::is_some) => drain.ok().and_then(|drain| *drain),
         };
-        let Some(Drain { spread }) = drain else { return };
+        let Some(Drain { spread }) = drain else {
+            return;
+        };
         let mut rows: Vec<(u64, Row)> = Vec::new();
         for slot in self.shared.slots.iter() {
             for row in locked(slot).values() {
@@ -321,7 +382,13 @@ impl Drop for Guard {
         locked(&self.sessions.shared.slots[slot(self.id)]).remove(&self.id);
         self.row.voice.close();
         self.row.actor.stop(None);
-        let lived = self.sessions.state.deps.clock.now().saturating_sub(self.opened);
+        let lived = self
+            .sessions
+            .state
+            .deps
+            .clock
+            .now()
+            .saturating_sub(self.opened);
         tracing::info!(
             target: "fanfare::session",
             session = self.id,
@@ -382,7 +449,9 @@ impl Actor for SessionSupervisor {
         if let SupervisionEvent::ActorFailed(failed, why) = event {
             tracing::error!(error = %why, "a session failed and is closed");
             let of = |row: &&Row| row.actor.get_id() == failed.get_id();
-            let found = slots.iter().find_map(|slot| locked(slot).values().find(of).cloned());
+            let found = slots
+                .iter()
+                .find_map(|slot| locked(slot).values().find(of).cloned());
             if let Some(row) = found {
                 let why = Refusal::new(Code::Internal, Code::Internal.title());
                 let cursor = row.voice.cursor();

@@ -52,7 +52,11 @@ impl Actor for RelayActor {
     async fn pre_start(
         &self,
         myself: ActorRef<Msg>,
-        Args { relays, worker, again }: Args,
+        Args {
+            relays,
+            worker,
+            again,
+        }: Args,
     ) -> Result<State, ActorProcessingErr> {
         let mine = &relays.workers[worker];
         *locked(&mine.actor) = Some(myself);
@@ -85,8 +89,8 @@ impl Actor for RelayActor {
         for piece in work {
             state.relays.take(piece, &mut batch);
         }
-        for (relay, blocks) in batch.news.into_values() {
-            give(&relay, &blocks).await;
+        for (relay, news) in batch.news.into_values() {
+            give(&relay, &news).await;
         }
         // Only now: what sessions have not been given yet must not be followed by more.
         for (link, bytes) in batch.credit {
@@ -99,25 +103,38 @@ impl Actor for RelayActor {
 /// What one look into the inbox brought.
 #[derive(Default)]
 struct Batch {
-    /// By topic hash and address: new blocks in order.
-    news: BTreeMap<(u64, usize), (Arc<Relay>, Vec<Block>)>,
+    /// By topic hash and address.
+    news: BTreeMap<(u64, usize), (Arc<Relay>, News)>,
     credit: Vec<(Arc<Link>, u64)>,
 }
 
+/// What sessions of one topic are told.
+#[derive(Default)]
+struct News {
+    /// In order.
+    blocks: Vec<Block>,
+    /// After that the tail changed in another way: nobody is at head before having looked again.
+    moved: bool,
+}
+
 impl Batch {
-    fn blocks(&mut self, relay: &Arc<Relay>) -> &mut Vec<Block> {
+    fn of(&mut self, relay: &Arc<Relay>) -> &mut News {
         let key = (relay.hash(), Arc::as_ptr(relay).addr());
-        &mut self.news.entry(key).or_insert_with(|| (relay.clone(), Vec::new())).1
+        &mut self
+            .news
+            .entry(key)
+            .or_insert_with(|| (relay.clone(), News::default()))
+            .1
     }
 }
 
-/// Offers blocks to all sessions of a topic.
-async fn give(relay: &Relay, blocks: &[Block]) {
+/// Tells all sessions of a topic.
+async fn give(relay: &Relay, news: &News) {
     let members = relay.members();
     for some in members.chunks(YIELD_AFTER) {
         for member in some {
             if let Some(outlet) = member.outlet.upgrade() {
-                outlet.offer(member.sub, blocks);
+                outlet.offer(member.sub, &news.blocks, news.moved);
             }
         }
         // On a busy processor publishers are read meanwhile, so that the next run is larger.
@@ -139,7 +156,7 @@ impl Relays {
             }
             Work::Ended(link, relay, id, why) => {
                 if is_on(&relay, &link, id) {
-                    self.ended(&relay, why);
+                    self.ended(&relay, &why);
                 }
             }
             Work::Lost(link, relay, id) => {
@@ -159,7 +176,15 @@ impl Relays {
         attached: Attached,
         batch: &mut Batch,
     ) {
-        let Attached { id, term, head, start, exists, policy, live } = attached;
+        let Attached {
+            id,
+            term,
+            head,
+            start,
+            exists,
+            policy,
+            live,
+        } = attached;
         if !is_on(relay, link, id) {
             return;
         }
@@ -178,7 +203,7 @@ impl Relays {
                 }
                 relay.set_live(true);
                 // Sessions may have waited for the tail to know where it stands.
-                batch.blocks(relay);
+                batch.of(relay).moved = true;
             }
             Live::No => {
                 *locked(&relay.attachment) = Attachment::Nowhere;
@@ -190,9 +215,9 @@ impl Relays {
         }
     }
 
-    fn ended(self: &Arc<Self>, relay: &Arc<Relay>, why: Ended) {
+    fn ended(self: &Arc<Self>, relay: &Arc<Relay>, why: &Ended) {
         match why {
-            Ended::NotLeader(redirect) => {
+            &Ended::NotLeader(redirect) => {
                 if let Some(shard) = self.state.directory.shard_of(relay.topic()) {
                     let news = self.state.directory.learn(shard, redirect);
                     if !news || redirect.leader.is_none() {
@@ -239,19 +264,28 @@ impl Relays {
     /// Gives up what lies between the tail and the head: sessions read it as pages.
     fn begin_at(self: &Arc<Self>, relay: &Arc<Relay>, head: Position, batch: &mut Batch) {
         relay.reset(head, &self.bytes);
-        batch.blocks(relay);
+        batch.of(relay).moved = true;
         self.want(relay);
     }
 
     /// Brings the tail to head by a page, once for all sessions.
     fn fill(self: &Arc<Self>, relay: &Arc<Relay>, pages: u32) {
         let (relays, relay) = (self.clone(), relay.clone());
-        let Some(after) = relay.last() else { return self.want(&relay) };
+        let Some(after) = relay.last() else {
+            return self.want(&relay);
+        };
         self.state.deps.tracker.spawn(async move {
             let reading = relays.reading.clone();
             let topic = relay.topic().clone();
             let (limit, bytes) = (Run::MAX_MESSAGES as u32, Run::MAX_BYTES);
-            let request = PageRequest { shard: ShardId(0), topic: topic.clone(), after, limit, bytes, leader: true };
+            let request = PageRequest {
+                shard: ShardId(0),
+                topic: topic.clone(),
+                after,
+                limit,
+                bytes,
+                leader: true,
+            };
             let result = reading.page(&topic, request).await;
             relays.push(&relay, Work::Page(relay.clone(), pages, result));
         });
@@ -278,10 +312,13 @@ impl Relays {
         let head = page.head;
         if let Some(gap) = page.gap {
             relay.push_gap(gap, &self.bytes);
-            batch.blocks(relay).push(Block::Gap(gap));
+            batch.of(relay).blocks.push(Block::Gap(gap));
         }
         let after = relay.last().unwrap_or(head);
-        let run = Run { after, messages: page.messages };
+        let run = Run {
+            after,
+            messages: page.messages,
+        };
         let run_end = run.end();
         let reached = run_end >= head || run.messages.is_empty();
         if !run.messages.is_empty() && !self.push_run(relay, run, batch) {
@@ -302,12 +339,14 @@ impl Relays {
 
     /// Takes a run into the tail; false if something before it is missing.
     fn push_run(&self, relay: &Arc<Relay>, run: Run, batch: &mut Batch) -> bool {
-        let Some(span) = Span::of(&run) else { return true };
+        let Some(span) = Span::of(&run) else {
+            return true;
+        };
         let run = Arc::new(EdgeRun::new(relay.topic().clone(), span, run));
         let limit = self.state.config.sessions.tail_bytes;
         match relay.push(run.clone(), &self.bytes, limit) {
             Ok(()) => {
-                batch.blocks(relay).push(Block::Run(span, run));
+                batch.of(relay).blocks.push(Block::Run(span, run));
                 true
             }
             Err(Misfit::Known) => true,
@@ -332,7 +371,9 @@ struct Workers {
 
 /// Starts the RelayActors under a supervisor that starts one again if it fails.
 pub(crate) async fn supervise(relays: Arc<Relays>) -> Result<ActorRef<()>, SpawnErr> {
-    Actor::spawn(None, RelaySupervisor, relays).await.map(|(supervisor, _)| supervisor)
+    Actor::spawn(None, RelaySupervisor, relays)
+        .await
+        .map(|(supervisor, _)| supervisor)
 }
 
 impl RelaySupervisor {
@@ -342,7 +383,11 @@ impl RelaySupervisor {
         worker: usize,
         again: bool,
     ) -> Result<ActorCell, SpawnErr> {
-        let args = Args { relays: relays.clone(), worker, again };
+        let args = Args {
+            relays: relays.clone(),
+            worker,
+            again,
+        };
         let spawned = Actor::spawn_linked(None, RelayActor, args, myself.get_cell()).await;
         spawned.map(|(actor, _)| actor.get_cell())
     }
@@ -372,8 +417,10 @@ impl Actor for RelaySupervisor {
         state: &mut Workers,
     ) -> Result<(), ActorProcessingErr> {
         if let SupervisionEvent::ActorFailed(failed, why) = event
-            && let Some(worker) =
-                state.actors.iter().position(|actor| actor.get_id() == failed.get_id())
+            && let Some(worker) = state
+                .actors
+                .iter()
+                .position(|actor| actor.get_id() == failed.get_id())
         {
             tracing::error!(worker, error = %why, "a relay actor failed: its topics attach again");
             state.actors[worker] = Self::start(&myself, &state.relays, worker, true).await?;

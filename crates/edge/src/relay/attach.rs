@@ -37,6 +37,7 @@ impl Attacher {
         locked(&self.links).values().cloned().collect()
     }
 
+    #[cfg(test)]
     pub(super) fn attachments(&self) -> usize {
         self.links().iter().map(|link| link.attachments()).sum()
     }
@@ -119,7 +120,11 @@ impl Relays {
     /// The link to the shard's leader. After a failure the replicas are asked first.
     async fn leader_link(self: &Arc<Self>, shard: ShardId, failures: u32) -> Option<Arc<Link>> {
         let directory = &self.state.directory;
-        let known = if failures > 1 { None } else { directory.leader(shard) };
+        let known = if failures > 1 {
+            None
+        } else {
+            directory.leader(shard)
+        };
         let leader = match known {
             Some(leader) => leader,
             None => match directory.seek(shard).await {
@@ -142,6 +147,8 @@ impl Relays {
 /// [`PAUSE`], less up to half of it by chance.
 fn pause(failures: u32, chance: u64) -> Option<Duration> {
     let doublings = failures.checked_sub(1)?;
-    let full = Duration::from_millis(25).saturating_mul(1 << doublings.min(10)).min(PAUSE);
+    let full = Duration::from_millis(25)
+        .saturating_mul(1 << doublings.min(10))
+        .min(PAUSE);
     Some(full - full.mul_f64((chance % 1_000) as f64 / 2_000.0))
 }

@@ -62,7 +62,11 @@ impl State {
         let row = self.rows.get_mut(&id)?;
         let hash = row.relay.hash();
         let before = std::mem::replace(&mut row.at, at);
-        let fresh = || Shard { watch: DigestWatch::new(now), count: 0, sum: 0 };
+        let fresh = || Shard {
+            watch: DigestWatch::new(now),
+            count: 0,
+            sum: 0,
+        };
         let shard = self.shards.entry(row.shard).or_insert_with(fresh);
         if let Some(before) = before {
             shard.count -= 1;
@@ -92,7 +96,11 @@ impl Link {
         let deps = &relays.state.deps;
         let (tx, rx) = mpsc::channel(16);
         let from = peer.deliver(deps.node, rx);
-        let link = Arc::new(Self { node, state: Mutex::default(), news: Notify::new() });
+        let link = Arc::new(Self {
+            node,
+            state: Mutex::default(),
+            news: Notify::new(),
+        });
         deps.tracker.spawn(link.clone().write(tx));
         deps.tracker.spawn(link.clone().read(relays.clone(), from));
         link
@@ -107,6 +115,7 @@ impl Link {
         locked(&self.state).over
     }
 
+    #[cfg(test)]
     pub(super) fn attachments(&self) -> usize {
         locked(&self.state).rows.len()
     }
@@ -132,8 +141,21 @@ impl Link {
             *attachment = Attachment::On(self.clone(), id);
             drop(attachment);
             let after = relay.last();
-            state.rows.insert(id, Row { shard, relay: relay.clone(), at: None, asked: now });
-            state.attach.push(Attach { id, shard, topic: relay.topic().clone(), after });
+            state.rows.insert(
+                id,
+                Row {
+                    shard,
+                    relay: relay.clone(),
+                    at: None,
+                    asked: now,
+                },
+            );
+            state.attach.push(Attach {
+                id,
+                shard,
+                topic: relay.topic().clone(),
+                after,
+            });
         }
         drop(state);
         self.news.notify_one();
@@ -164,9 +186,16 @@ impl Link {
     /// Shards whose digests, or answers to an attachment, did not come for too long.
     pub(super) fn silent_shards(&self, now: Duration) -> BTreeSet<ShardId> {
         let state = locked(&self.state);
-        let silent = state.shards.iter().filter(|(_, shard)| shard.watch.is_silent(now));
+        let silent = state
+            .shards
+            .iter()
+            .filter(|(_, shard)| shard.watch.is_silent(now));
         let late = |row: &Row| row.at.is_none() && now.saturating_sub(row.asked) > ANSWER;
-        let unanswered = state.rows.values().filter(|row| late(row)).map(|row| row.shard);
+        let unanswered = state
+            .rows
+            .values()
+            .filter(|row| late(row))
+            .map(|row| row.shard);
         silent.map(|(id, _)| *id).chain(unanswered).collect()
     }
 
@@ -247,7 +276,10 @@ impl Link {
                 };
                 drop(state);
                 if let Some(relay) = relay {
-                    relays.push(&relay.clone(), Work::Attached(self.clone(), relay, attached));
+                    relays.push(
+                        &relay.clone(),
+                        Work::Attached(self.clone(), relay, attached),
+                    );
                 }
             }
             LeaderSays::Run(id, run) => {
@@ -270,7 +302,8 @@ impl Link {
             }
             LeaderSays::Digest { shard, count, sum } => {
                 let wrong = state.shards.get_mut(&shard).is_some_and(|mine| {
-                    mine.watch.on_digest(now, (mine.count, mine.sum) == (count, sum))
+                    mine.watch
+                        .on_digest(now, (mine.count, mine.sum) == (count, sum))
                 });
                 drop(state);
                 if wrong {

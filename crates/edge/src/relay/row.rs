@@ -16,8 +16,8 @@ use fanfare_core::receipt::Refusal;
 use fanfare_core::relay::{Follow, Misfit, Next, Tail};
 
 use super::link::Link;
-use super::run::EdgeRun;
 use super::locked;
+use super::run::EdgeRun;
 
 /// What tails are made of here.
 pub(crate) type Block = fanfare_core::relay::Block<Arc<EdgeRun>>;
@@ -25,8 +25,8 @@ pub(crate) type Block = fanfare_core::relay::Block<Arc<EdgeRun>>;
 /// A session as its relays see it.
 pub(crate) trait Outlet: Send + Sync + 'static {
     /// New blocks of the subscription `sub`: written at once if it is at head, else its pump is
-    /// woken. No blocks: the tail changed in another way.
-    fn offer(&self, sub: u64, blocks: &[Block]);
+    /// woken. `moved`: after them the tail changed in another way, so the pump looks in any case.
+    fn offer(&self, sub: u64, blocks: &[Block], moved: bool);
     /// The subscription is over: the topic cannot be had any more.
     fn lost(&self, sub: u64, why: &Refusal);
 }
@@ -119,11 +119,6 @@ impl Relay {
         })
     }
 
-    /// The topic's rules, as the leader last said.
-    pub(crate) fn policy(&self) -> Policy {
-        locked(&self.tail).policy
-    }
-
     /// Puts a subscription on the list. From now on it is offered what comes.
     pub(crate) fn join(&self, sub: u64, outlet: Weak<dyn Outlet>) -> u64 {
         let mut members = locked(&self.members);
@@ -204,7 +199,11 @@ impl Relay {
         let total = budget.fetch_add(cost, Ordering::Relaxed) + cost;
         let before = known.tail.bytes();
         // Over the node's budget a topic keeps but its newest run; sessions behind read pages.
-        known.tail.trim(if total > limit { 0 } else { super::Relays::TAIL_BYTES });
+        known.tail.trim(if total > limit {
+            0
+        } else {
+            super::Relays::TAIL_BYTES
+        });
         budget.fetch_sub(before - known.tail.bytes(), Ordering::Relaxed);
         Ok(())
     }
@@ -273,5 +272,8 @@ impl Drop for Lease {
 
 /// Why a topic cannot be had any more.
 pub(crate) fn not_found() -> Refusal {
-    Refusal::new(Code::TopicNotFound, "there is no such topic, and topics are not made by use")
+    Refusal::new(
+        Code::TopicNotFound,
+        "there is no such topic, and topics are not made by use",
+    )
 }

@@ -23,7 +23,13 @@ pub(crate) struct EdgeRun {
 impl EdgeRun {
     pub(crate) fn new(topic: TopicName, span: Span, run: Run) -> Self {
         let forms = Default::default();
-        Self { topic, span, run, forms, grpc: OnceLock::new() }
+        Self {
+            topic,
+            span,
+            run,
+            forms,
+            grpc: OnceLock::new(),
+        }
     }
 
     pub(crate) fn span(&self) -> Span {
@@ -44,12 +50,18 @@ impl EdgeRun {
     /// was shown by the old one stays so.
     pub(crate) fn encoded(&self, format: Format, html: Html) -> &EncodedRun {
         self.forms[format.index()].get_or_init(|| {
-            Box::new(EncodedRun::new(format, &self.topic, html, &self.run.messages))
+            Box::new(EncodedRun::new(
+                format,
+                &self.topic,
+                html,
+                &self.run.messages,
+            ))
         })
     }
 
     /// The messages in gRPC's format.
     pub(crate) fn grpc(&self) -> &items::EncodedRun {
-        self.grpc.get_or_init(|| items::encode_run(&self.topic, &self.run))
+        self.grpc
+            .get_or_init(|| items::encode_run(&self.topic, &self.run))
     }
 }

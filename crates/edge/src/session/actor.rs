@@ -36,10 +36,18 @@ pub(crate) enum Msg {
     Frame(Box<ClientFrame>, Permit),
     Bad(BadFrame),
     /// The end of an attachment's wait: which one, whose request, and what became of it.
-    Attached { serial: u64, id: Option<u64>, topic: TopicName, result: Result<Box<Attached>, Refusal> },
+    Attached {
+        serial: u64,
+        id: Option<u64>,
+        topic: TopicName,
+        result: Result<Box<Attached>, Refusal>,
+    },
     /// There is room, or none, for the first draft that waits.
     Room(Result<Room, Refusal>),
-    Published { id: u64, result: Result<Receipt, Refusal> },
+    Published {
+        id: u64,
+        result: Result<Receipt, Refusal>,
+    },
     /// A relay lost the topic of this subscription.
     Lost(u64, Refusal),
     /// Something may be due.
@@ -92,7 +100,17 @@ impl Actor for SessionActor {
         myself: ActorRef<Msg>,
         args: Args,
     ) -> Result<State, ActorProcessingErr> {
-        let Args { sessions, voice, vitals, control, expires_ms, name, attached, wishes, lost } = args;
+        let Args {
+            sessions,
+            voice,
+            vitals,
+            control,
+            expires_ms,
+            name,
+            attached,
+            wishes,
+            lost,
+        } = args;
         lost.set(myself.clone());
         let mut state = State {
             sessions,
@@ -139,7 +157,12 @@ impl Actor for SessionActor {
             Msg::Bad(bad) if bad.fatal => state.end(bad.refusal),
             Msg::Bad(bad) if !state.control.is_open() => state.end(bad.refusal),
             Msg::Bad(BadFrame { id, refusal, .. }) => state.voice.say(&Said::Error { id, refusal }),
-            Msg::Attached { serial, id, topic, result } => state.attached(serial, id, &topic, result),
+            Msg::Attached {
+                serial,
+                id,
+                topic,
+                result,
+            } => state.attached(serial, id, &topic, result),
             Msg::Room(room) => state.room(&myself, room),
             Msg::Published { id, result } => state.published(id, result),
             Msg::Lost(sub, why) => state.lost(sub, why),
@@ -164,7 +187,11 @@ impl State {
             if !self.control.is_open() {
                 return self.end(refusal);
             }
-            let refusal = if publish { refusal.as_publish() } else { refusal };
+            let refusal = if publish {
+                refusal.as_publish()
+            } else {
+                refusal
+            };
             return self.voice.say(&Said::Error { id, refusal });
         }
         if let Some(id) = id {
@@ -177,7 +204,14 @@ impl State {
                 Ok(()) => {
                     self.attaching.remove(&topic);
                     self.voice.end(&topic);
-                    self.answer(Some(id), &Said::Unsubscribed { id: Some(id), topic, why: None });
+                    self.answer(
+                        Some(id),
+                        &Said::Unsubscribed {
+                            id: Some(id),
+                            topic,
+                            why: None,
+                        },
+                    );
                 }
                 Err(refusal) => self.refuse(Some(id), refusal),
             },
@@ -210,9 +244,14 @@ impl State {
             Err(refusal) => return self.end(refusal.field("token")),
         };
         let heartbeat = hello.heartbeat_ms.map(Duration::from_millis);
-        let rights = bearer.as_ref().map(|one| (one.grants.clone(), one.subject.clone()));
+        let rights = bearer
+            .as_ref()
+            .map(|one| (one.grants.clone(), one.subject.clone()));
         if let Err(refusal) = self.control.on_hello(heartbeat, rights) {
-            return self.voice.say(&Said::Error { id: hello.id, refusal });
+            return self.voice.say(&Said::Error {
+                id: hello.id,
+                refusal,
+            });
         }
         if let Some(bearer) = bearer {
             self.expires_ms = bearer.expires_ms;
@@ -237,24 +276,29 @@ impl State {
     }
 
     fn subscribe(&mut self, myself: &ActorRef<Msg>, subscribe: Subscribe) {
-        let Subscribe { id, topic, cursor, from, min_position } = subscribe;
+        let Subscribe {
+            id,
+            topic,
+            cursor,
+            from,
+            min_position,
+        } = subscribe;
         let presented = match &cursor {
             Some(own) => own.get(&topic),
             None => self.cursor.as_ref().and_then(|hello| hello.get(&topic)),
         };
-        let since = presented.map(Since::After).or(from).unwrap_or(Since::Latest);
-        if let Err(refusal) = self.wish(myself, Some(id), Wish::stream(topic, since, min_position)) {
+        let since = presented
+            .map(Since::After)
+            .or(from)
+            .unwrap_or(Since::Latest);
+        if let Err(refusal) = self.wish(myself, Some(id), Wish::stream(topic, since, min_position))
+        {
             self.refuse(Some(id), refusal);
         }
     }
 
     /// Begins an attachment.
-    fn wish(
-        &mut self,
-        myself: &ActorRef<Msg>,
-        id: Option<u64>,
-        wish: Wish,
-    ) -> Result<(), Refusal> {
+    fn wish(&mut self, myself: &ActorRef<Msg>, id: Option<u64>, wish: Wish) -> Result<(), Refusal> {
         self.control.on_subscribe(&wish.topic)?;
         self.serial += 1;
         let (serial, topic) = (self.serial, wish.topic.clone());
@@ -263,7 +307,14 @@ impl State {
         self.sessions.state.deps.tracker.spawn(async move {
             let result = attach(&sessions, wish).await.map(Box::new);
             // A session that ended meanwhile wants no answer.
-            myself.cast(Msg::Attached { serial, id, topic, result }).ok();
+            myself
+                .cast(Msg::Attached {
+                    serial,
+                    id,
+                    topic,
+                    result,
+                })
+                .ok();
         });
         Ok(())
     }
@@ -297,7 +348,11 @@ impl State {
     }
 
     fn deliver(&mut self, id: Option<u64>, attached: Attached) {
-        let Attached { topic, tape, standing } = attached;
+        let Attached {
+            topic,
+            tape,
+            standing,
+        } = attached;
         if !self.control.on_attached(&topic) {
             return;
         }
@@ -308,11 +363,15 @@ impl State {
     }
 
     fn make_room(&mut self, myself: &ActorRef<Msg>) {
-        let Some((_, draft)) = self.drafts.front() else { return };
+        let Some((_, draft)) = self.drafts.front() else {
+            return;
+        };
         let cost = draft.cost();
         let publisher = &self.sessions.state.publisher;
-        let stream =
-            self.stream.get_or_insert_with(|| Arc::new(publisher.stream())).clone();
+        let stream = self
+            .stream
+            .get_or_insert_with(|| Arc::new(publisher.stream()))
+            .clone();
         let myself = myself.clone();
         self.sessions.state.deps.tracker.spawn(async move {
             myself.cast(Msg::Room(stream.room(cost).await)).ok();
@@ -320,14 +379,20 @@ impl State {
     }
 
     fn room(&mut self, myself: &ActorRef<Msg>, room: Result<Room, Refusal>) {
-        let Some((id, draft)) = self.drafts.pop_front() else { return };
+        let Some((id, draft)) = self.drafts.pop_front() else {
+            return;
+        };
         match (room, &self.stream) {
             (Ok(room), Some(stream)) => {
-                let published =
-                    stream.submit(self.control.grants(), room, draft, PUBLISH_WITHIN);
+                let published = stream.submit(self.control.grants(), room, draft, PUBLISH_WITHIN);
                 let myself = myself.clone();
                 self.sessions.state.deps.tracker.spawn(async move {
-                    myself.cast(Msg::Published { id, result: published.await }).ok();
+                    myself
+                        .cast(Msg::Published {
+                            id,
+                            result: published.await,
+                        })
+                        .ok();
                 });
             }
             (Err(refusal), _) => self.published(id, Err(refusal)),
@@ -344,26 +409,38 @@ impl State {
     }
 
     fn refresh(&mut self, bearer: Bearer) -> Result<Option<u64>, Refusal> {
-        let lost = self.control.on_refresh(bearer.grants, bearer.subject)?;
+        let lost = self
+            .control
+            .on_refresh(bearer.grants, bearer.subject.as_deref())?;
         self.expires_ms = bearer.expires_ms;
         for topic in lost {
             self.attaching.remove(&topic);
             self.voice.end(&topic);
             let detail = "the new credentials do not allow this topic";
             let why = Some(Refusal::new(Code::Forbidden, detail));
-            self.voice.say(&Said::Unsubscribed { id: None, topic, why });
+            self.voice.say(&Said::Unsubscribed {
+                id: None,
+                topic,
+                why,
+            });
         }
         Ok(self.expires_in_ms())
     }
 
     fn lost(&mut self, sub: u64, why: Refusal) {
-        let Some(topic) = self.voice.topic_of(sub) else { return };
+        let Some(topic) = self.voice.topic_of(sub) else {
+            return;
+        };
         if !self.vitals.answers_requests {
             return self.end(why);
         }
         self.voice.end(&topic);
         self.control.on_detached(&topic);
-        self.voice.say(&Said::Unsubscribed { id: None, topic, why: Some(why) });
+        self.voice.say(&Said::Unsubscribed {
+            id: None,
+            topic,
+            why: Some(why),
+        });
     }
 
     fn tick(&mut self) {

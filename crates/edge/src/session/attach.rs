@@ -9,7 +9,7 @@ use fanfare_core::name::TopicName;
 use fanfare_core::position::Position;
 use fanfare_core::receipt::Refusal;
 
-use super::delivery::Tape;
+use super::pour::Tape;
 use crate::sessions::Sessions;
 
 /// A wish for one topic.
@@ -26,7 +26,13 @@ pub(crate) struct Wish {
 impl Wish {
     /// A stream's.
     pub(crate) fn stream(topic: TopicName, since: Since, min_position: Option<Position>) -> Self {
-        Self { topic, since, min_position, wait: crate::reading::READY_WITHIN, poll: false }
+        Self {
+            topic,
+            since,
+            min_position,
+            wait: crate::reading::READY_WITHIN,
+            poll: false,
+        }
     }
 }
 
@@ -48,7 +54,11 @@ pub(crate) async fn attach(sessions: &Sessions, wish: Wish) -> Result<Attached, 
         Some(standing) => standing,
         None => stand(sessions, &wish).await?,
     };
-    Ok(Attached { topic: wish.topic, tape: Tape::Relay(relay), standing })
+    Ok(Attached {
+        topic: wish.topic,
+        tape: Tape::Relay(relay),
+        standing,
+    })
 }
 
 /// The leader's answer to a wish.

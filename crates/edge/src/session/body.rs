@@ -34,7 +34,12 @@ pub(crate) struct BodyWire {
 impl BodyWire {
     /// A wire whose first piece is `first`.
     pub(crate) fn new(carrier: Carrier, first: Vec<u8>) -> Self {
-        let mut wire = Self { carrier, queue: VecDeque::new(), bytes: 0, taken: false };
+        let mut wire = Self {
+            carrier,
+            queue: VecDeque::new(),
+            bytes: 0,
+            taken: false,
+        };
         wire.push(first.into());
         wire
     }
@@ -75,7 +80,8 @@ impl Wire for BodyWire {
             return false;
         }
         let mut out = Vec::new();
-        self.carrier.put_gap(&mut out, place.topic, gap, Some(&place.cursor_at(gap.to)));
+        self.carrier
+            .put_gap(&mut out, place.topic, gap, Some(&place.cursor_at(gap.to)));
         self.push(out.into());
         true
     }
@@ -83,13 +89,19 @@ impl Wire for BodyWire {
     fn say(&mut self, said: &Said) {
         let mut out = Vec::new();
         match said {
-            Said::Subscribed { id, topic, standing, cursor } => {
+            Said::Subscribed {
+                id,
+                topic,
+                standing,
+                cursor,
+            } => {
                 let subscribed = Subscribed::new(*id, topic.clone(), standing, cursor.clone());
                 self.carrier.put_subscribed(&mut out, &subscribed);
             }
             Said::Heartbeat => self.carrier.put_heartbeat(&mut out),
             Said::Disconnect { why, cursor } => {
-                self.carrier.put_disconnect(&mut out, &Disconnect::new(why, cursor.clone()));
+                self.carrier
+                    .put_disconnect(&mut out, &Disconnect::new(why, cursor.clone()));
             }
             // Nobody asks for anything here: these are answers of a WebSocket.
             Said::Welcome(_)
@@ -104,7 +116,14 @@ impl Wire for BodyWire {
 
     fn flush(&mut self) -> (bool, Flush) {
         let moved = std::mem::take(&mut self.taken);
-        (moved, if self.queue.is_empty() { Flush::Clear } else { Flush::Waits })
+        (
+            moved,
+            if self.queue.is_empty() {
+                Flush::Clear
+            } else {
+                Flush::Waits
+            },
+        )
     }
 }
 
@@ -117,7 +136,11 @@ pub(crate) struct SessionBody {
 
 impl SessionBody {
     pub(crate) fn new(delivery: Arc<Delivery<BodyWire>>, fetch: Fetch, guard: Guard) -> Self {
-        Self { delivery, fetch, _guard: guard }
+        Self {
+            delivery,
+            fetch,
+            _guard: guard,
+        }
     }
 }
 
@@ -129,9 +152,11 @@ impl http_body::Body for SessionBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Self { delivery, fetch, .. } = &mut *self;
+        let Self {
+            delivery, fetch, ..
+        } = &mut *self;
         let pumped = delivery.poll_pump(cx, fetch);
-        if let Some(piece) = delivery.from_wire(BodyWire::pop) {
+        if let Some(piece) = delivery.take_from(BodyWire::pop) {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         match pumped {

@@ -1,57 +1,33 @@
 //! The delivery state of one session: subscriptions and the wire, behind one small lock. Whoever
 //! has news drains under it: the relay for a topic at head, the pump for all else.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use fanfare_core::code::Code;
 use fanfare_core::cursor::Cursor;
-use fanfare_core::gap::{Gap, Page, Standing};
+use fanfare_core::gap::{Answer, Page, Standing};
 use fanfare_core::link::Run;
 use fanfare_core::name::TopicName;
 use fanfare_core::position::Position;
 use fanfare_core::receipt::Refusal;
-use fanfare_core::relay::{Follow, Next, Span};
-use fanfare_core::rule::{Class, Html};
+use fanfare_core::relay::Span;
+use fanfare_core::rule::Class;
 use fanfare_core::session::Pulse;
-use fanfare_core::subscription::{Drained, Paged, Phase, Sink, Subscription};
-use fanfare_host::Clock;
+use fanfare_core::subscription::{Drained, Paged, Phase, Subscription};
+use fanfare_host::{Clock, Counter};
 
 use super::fetch::{Fetch, Want};
-use super::wire::{Flush, Place, Said, Wire};
-use crate::relay::{Block, EdgeRun, Lease, Outlet, locked};
+use super::pour::{Counts, Pour, Tape};
+use super::wire::{Flush, Said, Wire};
+use crate::config::EdgeDeps;
+use crate::relay::{Block, EdgeRun, Outlet, locked};
 
 /// A subscription that stays ahead of its relay for so long asks the leader.
 const AHEAD: Duration = Duration::from_secs(2);
 /// Pages and drains of one turn of the pump before others get the processor.
 const TURNS: usize = 16;
-
-/// What a subscription reads.
-pub(crate) enum Tape {
-    /// The topic's tail, on and on.
-    Relay(Lease),
-    /// Pages up to a head that is known: a short poll.
-    UpTo(Position),
-}
-
-impl Follow<Arc<EdgeRun>> for Tape {
-    fn next(&self, at: Position) -> Next<Arc<EdgeRun>> {
-        match self {
-            Self::Relay(relay) => relay.next(at),
-            Self::UpTo(head) if at >= *head => Next::Head,
-            Self::UpTo(_) => Next::Below,
-        }
-    }
-
-    fn last(&self) -> Option<Position> {
-        match self {
-            Self::Relay(relay) => Follow::last(&**relay),
-            Self::UpTo(head) => Some(*head),
-        }
-    }
-}
 
 struct Sub {
     id: u64,
@@ -104,13 +80,16 @@ pub(crate) trait Voice: Outlet {
     fn ended_by(&self) -> Option<Code>;
 }
 
+/// Told of a subscription that the relay lost, and why.
+type OnLost = Box<dyn Fn(u64, &Refusal) + Send + Sync>;
+
 /// One session's delivery.
 pub(crate) struct Delivery<W> {
     state: Mutex<State<W>>,
     clock: Arc<dyn Clock>,
     /// Called when the relay loses a topic.
-    on_lost: Box<dyn Fn(u64, &Refusal) + Send + Sync>,
-    delivered: AtomicU64,
+    on_lost: OnLost,
+    counts: Counts,
     ended_by: Mutex<Option<Code>>,
 }
 
@@ -127,45 +106,12 @@ pub(crate) enum Pumped {
     Broken,
 }
 
-/// Takes items of one subscription to the wire.
-struct Pour<'a, W> {
-    wire: &'a mut W,
-    cursor: &'a mut Cursor,
-    topic: &'a TopicName,
-    hash: u64,
-    html: Html,
-    solo: bool,
-    delivered: &'a AtomicU64,
-}
-
-impl<W: Wire> Sink<Arc<EdgeRun>> for Pour<'_, W> {
-    fn run(&mut self, span: &Span, run: &Arc<EdgeRun>, skip: u32) -> u32 {
-        let Self { wire, cursor, topic, hash, html, solo, delivered } = self;
-        let place = Place { topic, hash: *hash, html: *html, solo: *solo, cursor };
-        let taken = wire.run(&place, span, run, skip);
-        if taken > 0 {
-            cursor.set(*hash, span.position(skip + taken - 1));
-            delivered.fetch_add(u64::from(taken), Ordering::Relaxed);
-        }
-        taken
-    }
-
-    fn gap(&mut self, gap: &Gap) -> bool {
-        let Self { wire, cursor, topic, hash, html, solo, delivered: _ } = self;
-        let place = Place { topic, hash: *hash, html: *html, solo: *solo, cursor };
-        let taken = wire.gap(&place, gap);
-        if taken {
-            cursor.set(*hash, gap.to);
-        }
-        taken
-    }
-}
-
 impl<W: Wire> State<W> {
     /// Moves the wire on and takes note of its progress.
-    fn flush(&mut self, now: Duration) -> Flush {
+    fn flush(&mut self, now: Duration, counts: &Counts) -> Flush {
         let (moved, flush) = self.wire.flush();
         if moved {
+            counts.metrics.writes.inc();
             self.sent = now;
         }
         self.stuck = match (flush, moved) {
@@ -178,7 +124,11 @@ impl<W: Wire> State<W> {
 
     /// True once: the pump has to be woken, and was not since it last looked.
     fn wake(&mut self) -> Option<Waker> {
-        if std::mem::replace(&mut self.news, true) { None } else { self.waker.take() }
+        if std::mem::replace(&mut self.news, true) {
+            None
+        } else {
+            self.waker.take()
+        }
     }
 
     /// True if the session's cursor is that of one topic: then shared bytes can carry it.
@@ -187,14 +137,33 @@ impl<W: Wire> State<W> {
     }
 
     /// Drains every subscription that is not at head; says which page is wanted next.
-    fn drain(&mut self, now: Duration, delivered: &AtomicU64) -> Option<Want> {
+    fn drain(&mut self, now: Duration, counts: &Counts) -> Option<Want> {
         let solo = self.solo();
         let mut wanted: Option<Want> = None;
-        let Self { subs, wire, cursor, .. } = self;
-        for sub in subs.iter_mut().filter(|sub| sub.core.phase() == Phase::Behind) {
-            let Sub { topic, hash, tape, core, .. } = sub;
+        let Self {
+            subs, wire, cursor, ..
+        } = self;
+        for sub in subs
+            .iter_mut()
+            .filter(|sub| sub.core.phase() == Phase::Behind)
+        {
+            let Sub {
+                topic,
+                hash,
+                tape,
+                core,
+                ..
+            } = sub;
             let html = core.policy().html;
-            let mut pour = Pour { wire, cursor, topic, hash: *hash, html, solo, delivered };
+            let mut pour = Pour {
+                wire,
+                cursor,
+                topic,
+                hash: *hash,
+                html,
+                solo,
+                counts,
+            };
             let drained = core.drain(tape, &mut pour);
             let page = match drained {
                 Drained::Head | Drained::Idle | Drained::Wait { ahead: false } => {
@@ -209,7 +178,9 @@ impl<W: Wire> State<W> {
                     now.saturating_sub(since) >= AHEAD
                 }
             };
-            let better = wanted.as_ref().is_none_or(|other| other.pause && !sub.fruitless);
+            let better = wanted
+                .as_ref()
+                .is_none_or(|other| other.pause && !sub.fruitless);
             if page && better {
                 wanted = Some(Want {
                     sub: sub.id,
@@ -237,9 +208,10 @@ impl<W: Wire> Delivery<W> {
     pub(crate) fn new(
         wire: W,
         cursor: Cursor,
-        clock: Arc<dyn Clock>,
+        deps: &EdgeDeps,
         on_lost: impl Fn(u64, &Refusal) + Send + Sync + 'static,
     ) -> Arc<Self> {
+        let (clock, metrics) = (deps.clock.clone(), deps.metrics.clone());
         let sent = clock.now();
         let state = State {
             subs: Vec::new(),
@@ -256,7 +228,10 @@ impl<W: Wire> Delivery<W> {
             state: Mutex::new(state),
             clock,
             on_lost: Box::new(on_lost),
-            delivered: AtomicU64::new(0),
+            counts: Counts {
+                delivered: Counter::default(),
+                metrics,
+            },
             ended_by: Mutex::default(),
         })
     }
@@ -268,17 +243,21 @@ impl<W: Wire> Delivery<W> {
             let mut state = locked(&self.state);
             // Cleared before looking: news that comes after this wakes again.
             state.news = false;
-            if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            if !state
+                .waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
                 state.waker = Some(cx.waker().clone());
             }
-            match state.flush(now) {
+            match state.flush(now, &self.counts) {
                 Flush::Broken => return Pumped::Broken,
                 Flush::Waits => return Pumped::Waits,
                 Flush::Clear if state.over => return Pumped::Over,
                 Flush::Clear => {}
             }
-            let wanted = state.drain(now, &self.delivered);
-            match state.flush(now) {
+            let wanted = state.drain(now, &self.counts);
+            match state.flush(now, &self.counts) {
                 Flush::Broken => return Pumped::Broken,
                 Flush::Waits => return Pumped::Waits,
                 Flush::Clear => {}
@@ -299,7 +278,9 @@ impl<W: Wire> Delivery<W> {
 
     fn on_page(&self, want: &Want, result: Result<Page, Refusal>) {
         let mut state = locked(&self.state);
-        let Some(sub) = state.subs.iter_mut().find(|sub| sub.id == want.sub) else { return };
+        let Some(sub) = state.subs.iter_mut().find(|sub| sub.id == want.sub) else {
+            return;
+        };
         if sub.core.at() != want.after {
             return;
         }
@@ -315,9 +296,12 @@ impl<W: Wire> Delivery<W> {
             }
         };
         let after = page.gap.map_or(want.after, |gap| gap.to);
-        let run = Run { after, messages: page.messages.clone() };
-        let run = Span::of(&run)
-            .map(|span| (span, Arc::new(EdgeRun::new(sub.topic.clone(), span, run))));
+        let run = Run {
+            after,
+            messages: page.messages.clone(),
+        };
+        let run =
+            Span::of(&run).map(|span| (span, Arc::new(EdgeRun::new(sub.topic.clone(), span, run))));
         match sub.core.on_page(&page, run) {
             Paged::Progress => {
                 (sub.fruitless, sub.ask_leader, sub.ahead_since) = (false, false, None);
@@ -337,23 +321,30 @@ impl<W: Wire> Delivery<W> {
 
     /// True if every subscription has all there is.
     pub(crate) fn is_at_head(&self) -> bool {
-        locked(&self.state).subs.iter().all(|sub| sub.core.phase() == Phase::Live)
+        locked(&self.state)
+            .subs
+            .iter()
+            .all(|sub| sub.core.phase() == Phase::Live)
     }
 
     /// Where a topic stands.
     pub(crate) fn position(&self, topic: &TopicName) -> Option<Position> {
         let state = locked(&self.state);
-        state.subs.iter().find(|sub| sub.topic == *topic).map(|sub| sub.core.at())
+        state
+            .subs
+            .iter()
+            .find(|sub| sub.topic == *topic)
+            .map(|sub| sub.core.at())
     }
 
     /// Takes something from the wire.
-    pub(crate) fn from_wire<T>(&self, take: impl FnOnce(&mut W) -> T) -> T {
+    pub(crate) fn take_from<T>(&self, take: impl FnOnce(&mut W) -> T) -> T {
         take(&mut locked(&self.state).wire)
     }
 
     /// Number of messages delivered.
     pub(crate) fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::Relaxed)
+        self.counts.delivered.get()
     }
 
     /// The code it ended by, if by one.
@@ -374,7 +365,7 @@ impl<W: Wire> Delivery<W> {
 
     /// Flushes, lets go of the lock and wakes the pump if something waits.
     fn settle(&self, mut state: MutexGuard<'_, State<W>>, wake: bool) {
-        let flush = state.flush(self.clock.now());
+        let flush = state.flush(self.clock.now(), &self.counts);
         let news = wake || flush != Flush::Clear || state.wire.has_news();
         let waker = if news { state.wake() } else { None };
         drop(state);
@@ -404,17 +395,38 @@ impl Drop for Sub {
 }
 
 impl<W: Wire> Outlet for Delivery<W> {
-    fn offer(&self, id: u64, blocks: &[Block]) {
+    fn offer(&self, id: u64, blocks: &[Block], moved: bool) {
         let mut state = locked(&self.state);
         let solo = state.solo();
-        let State { subs, wire, cursor, over, .. } = &mut *state;
-        let Some(sub) = subs.iter_mut().find(|sub| sub.id == id && !*over) else { return };
-        let Sub { topic, hash, core, .. } = sub;
-        let (html, delivered) = (core.policy().html, &self.delivered);
-        let mut pour = Pour { wire, cursor, topic, hash: *hash, html, solo, delivered };
-        let mut wake = blocks.is_empty() && core.phase() != Phase::Live;
+        let State {
+            subs,
+            wire,
+            cursor,
+            over,
+            ..
+        } = &mut *state;
+        let Some(sub) = subs.iter_mut().find(|sub| sub.id == id && !*over) else {
+            return;
+        };
+        let Sub {
+            topic, hash, core, ..
+        } = sub;
+        let (html, counts) = (core.policy().html, &self.counts);
+        let mut pour = Pour {
+            wire,
+            cursor,
+            topic,
+            hash: *hash,
+            html,
+            solo,
+            counts,
+        };
+        let mut wake = moved;
         for block in blocks {
             wake |= core.offer(block, &mut pour);
+        }
+        if moved {
+            core.doubt();
         }
         self.settle(state, wake);
     }
@@ -434,6 +446,9 @@ impl<W: Wire> Voice for Delivery<W> {
     fn begin(self: Arc<Self>, id: Option<u64>, topic: &TopicName, tape: Tape, standing: &Standing) {
         let mut core = Subscription::default();
         let at = core.begin(standing);
+        if standing.answer != Answer::Latest {
+            self.counts.metrics.resumes.inc();
+        }
         let mut state = locked(&self.state);
         if state.over {
             return;
@@ -444,7 +459,15 @@ impl<W: Wire> Voice for Delivery<W> {
         state.cursor.set(hash, at);
         let cursor = state.cursor.to_string();
         let (topic, standing) = (topic.clone(), standing.clone());
-        self.put(&mut state, &Said::Subscribed { id, topic: topic.clone(), standing, cursor });
+        self.put(
+            &mut state,
+            &Said::Subscribed {
+                id,
+                topic: topic.clone(),
+                standing,
+                cursor,
+            },
+        );
         // From here on runs are offered; what came before is in the tail, where the pump looks.
         let outlet: Weak<dyn Outlet> = Arc::downgrade(&(self.clone() as Arc<dyn Outlet>));
         let (key, refused) = match &tape {
@@ -471,7 +494,9 @@ impl<W: Wire> Voice for Delivery<W> {
 
     fn end(&self, topic: &TopicName) -> bool {
         let mut state = locked(&self.state);
-        let Some(at) = state.subs.iter().position(|sub| sub.topic == *topic) else { return false };
+        let Some(at) = state.subs.iter().position(|sub| sub.topic == *topic) else {
+            return false;
+        };
         let sub = state.subs.remove(at);
         state.cursor.remove(sub.hash);
         true
@@ -479,7 +504,11 @@ impl<W: Wire> Voice for Delivery<W> {
 
     fn topic_of(&self, id: u64) -> Option<TopicName> {
         let state = locked(&self.state);
-        state.subs.iter().find(|sub| sub.id == id).map(|sub| sub.topic.clone())
+        state
+            .subs
+            .iter()
+            .find(|sub| sub.id == id)
+            .map(|sub| sub.topic.clone())
     }
 
     fn cursor(&self) -> Option<String> {
@@ -490,9 +519,20 @@ impl<W: Wire> Voice for Delivery<W> {
     fn pulse(&self) -> Pulse {
         let now = self.clock.now();
         let mut state = locked(&self.state);
-        let late = |sub: &Sub| sub.ahead_since.is_some_and(|then| now.saturating_sub(then) >= AHEAD);
-        let waker = if state.subs.iter().any(late) { state.wake() } else { None };
-        let pulse = Pulse { heard: None, sent: state.sent, stuck: state.stuck };
+        let late = |sub: &Sub| {
+            sub.ahead_since
+                .is_some_and(|then| now.saturating_sub(then) >= AHEAD)
+        };
+        let waker = if state.subs.iter().any(late) {
+            state.wake()
+        } else {
+            None
+        };
+        let pulse = Pulse {
+            heard: None,
+            sent: state.sent,
+            stuck: state.stuck,
+        };
         drop(state);
         waker.into_iter().for_each(Waker::wake);
         pulse

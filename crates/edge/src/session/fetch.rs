@@ -43,7 +43,11 @@ pub(crate) struct Fetch {
 
 impl Fetch {
     pub(crate) fn new(reading: Arc<Reading>, clock: Arc<dyn Clock>) -> Self {
-        Self { reading, clock, running: None }
+        Self {
+            reading,
+            clock,
+            running: None,
+        }
     }
 
     /// Asks for a page, unless one is on its way.
@@ -72,7 +76,9 @@ impl Fetch {
 
     /// The page, once it is there. Pending too if none was asked for.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Fetched> {
-        let Some(running) = &mut self.running else { return Poll::Pending };
+        let Some(running) = &mut self.running else {
+            return Poll::Pending;
+        };
         let fetched = std::task::ready!(running.poll_unpin(cx));
         self.running = None;
         Poll::Ready(fetched)

@@ -2,6 +2,7 @@
 //! without a log. All nodes see one state; who leads it, and what links lose, is a test's word.
 
 mod pipe;
+mod player;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -38,6 +39,7 @@ use crate::sessions::Sessions;
 use crate::testing::{NODES, view};
 
 pub(crate) use pipe::pipe;
+use player::Player;
 
 /// What a test does with the cluster. Clones share it.
 #[derive(Clone)]
@@ -75,7 +77,7 @@ pub(crate) struct Theatre {
     pub(crate) edge: Edge,
     pub(crate) router: Router,
     pub(crate) deps: EdgeDeps,
-    pub(crate) view: watch::Sender<Arc<View>>,
+    _view: watch::Sender<Arc<View>>,
 }
 
 impl Theatre {
@@ -95,7 +97,13 @@ impl Theatre {
         };
         let edge = Edge::build(config, deps.clone()).await.unwrap();
         let router = edge.router();
-        Self { stage, edge, router, deps, view }
+        Self {
+            stage,
+            edge,
+            router,
+            deps,
+            _view: view,
+        }
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {
@@ -116,8 +124,10 @@ impl Theatre {
     /// The end of a test: nothing may be left but what lingers on purpose.
     pub(crate) async fn close(self) {
         let sessions = self.sessions().clone();
-        self.until("no session is left", || sessions.count() == 0).await;
-        self.until("no relay is left", || sessions.relays().count() == 0).await;
+        self.until("no session is left", || sessions.count() == 0)
+            .await;
+        self.until("no relay is left", || sessions.relays().count() == 0)
+            .await;
         self.until("no attachment is left", || {
             sessions.relays().attachments() == 0 && self.stage.attachments() == 0
         })
@@ -134,7 +144,10 @@ impl Stage {
         let mut scenery = Scenery {
             shards: (0..2).map(|id| (ShardId(id), Shard::new(2))).collect(),
             index: 0,
-            lead: Redirect { leader: Some(NODES[0]), term: Term(1) },
+            lead: Redirect {
+                leader: Some(NODES[0]),
+                term: Term(1),
+            },
             listeners: BTreeMap::new(),
             links: BTreeMap::new(),
             next_link: 0,
@@ -147,7 +160,11 @@ impl Stage {
             tracker: TaskTracker::new(),
         };
         for shard in [ShardId(0), ShardId(1)] {
-            let begin = Command::Begin { epoch_counter: 100, secret: Secret([7; 32]), level: 1 };
+            let begin = Command::Begin {
+                epoch_counter: 100,
+                secret: Secret([7; 32]),
+                level: 1,
+            };
             scenery.apply(shard, begin);
         }
         Self(Arc::new(Mutex::new(scenery)))
@@ -191,7 +208,13 @@ impl Stage {
     /// Deletes a topic.
     pub(crate) fn delete(&self, topic: &str) {
         let name = topic.parse().unwrap();
-        self.command(topic, Command::Delete { topic: name, epoch: None });
+        self.command(
+            topic,
+            Command::Delete {
+                topic: name,
+                epoch: None,
+            },
+        );
     }
 
     /// Sets the rules of all topics.
@@ -204,7 +227,10 @@ impl Stage {
     /// Another node leads from now on; the old one sends its edges there. `None`: nobody.
     pub(crate) fn elect(&self, leader: Option<NodeId>) {
         self.with(|scenery| {
-            scenery.lead = Redirect { leader, term: Term(scenery.lead.term.0 + 1) };
+            scenery.lead = Redirect {
+                leader,
+                term: Term(scenery.lead.term.0 + 1),
+            };
             let why = Ended::NotLeader(scenery.lead);
             let mut told = Vec::new();
             for listeners in scenery.listeners.values_mut() {
@@ -252,10 +278,19 @@ impl Stage {
 impl Scenery {
     fn apply(&mut self, shard: ShardId, command: Command) -> Outcome {
         self.index += 1;
-        let at = At { term: self.lead.term, index: self.index };
+        let at = At {
+            term: self.lead.term,
+            index: self.index,
+        };
         let row = self.shards.get_mut(&shard).unwrap();
         let running_ms = row.running_ms();
-        let (outcome, effects) = row.apply(at, &Entry { running_ms, command });
+        let (outcome, effects) = row.apply(
+            at,
+            &Entry {
+                running_ms,
+                command,
+            },
+        );
         self.pass_on(effects);
         outcome
     }
@@ -277,7 +312,10 @@ impl Scenery {
 
     fn place(&mut self, drafts: Vec<Draft>) -> Position {
         let shard = drafts[0].topic.shard(2);
-        let batch = Batch { wall_ms: 1_772_360_130_123, drafts };
+        let batch = Batch {
+            wall_ms: 1_772_360_130_123,
+            drafts,
+        };
         let Outcome::Placed(fates) = self.apply(shard, Command::Place(batch)) else {
             panic!("a batch ends in fates")
         };
@@ -291,7 +329,9 @@ impl Scenery {
         for one in told {
             let (Told::Run(who, _) | Told::Ended(who, _)) = &one;
             let who = *who;
-            let Some(link) = self.links.get_mut(&who.link) else { continue };
+            let Some(link) = self.links.get_mut(&who.link) else {
+                continue;
+            };
             match one {
                 Told::Run(_, run) => {
                     let _over = link.outbox.run(who.id, run);
@@ -306,15 +346,37 @@ impl Scenery {
         let node = self.links[&link].node;
         match says {
             EdgeSays::Attach(wishes) => {
-                for Attach { id, shard, topic, after } in wishes {
+                for Attach {
+                    id,
+                    shard,
+                    topic,
+                    after,
+                } in wishes
+                {
                     self.asked.push((node, topic.clone(), after));
-                    let outbox_of = |links: &mut BTreeMap<LinkId, Link>| links.remove(&link).unwrap();
+                    let outbox_of =
+                        |links: &mut BTreeMap<LinkId, Link>| links.remove(&link).unwrap();
                     let mut row = outbox_of(&mut self.links);
                     if self.lead.leader == Some(node) {
                         let state = &self.shards[&shard];
-                        let now = state.stand(&topic, Since::Latest, false, self.lead.term).unwrap();
-                        let Standing { start, head, exists, policy, term, .. } = now;
-                        let scene = Scene { term, head, start, exists, policy };
+                        let now = state
+                            .stand(&topic, Since::Latest, false, self.lead.term)
+                            .unwrap();
+                        let Standing {
+                            start,
+                            head,
+                            exists,
+                            policy,
+                            term,
+                            ..
+                        } = now;
+                        let scene = Scene {
+                            term,
+                            head,
+                            start,
+                            exists,
+                            policy,
+                        };
                         let (limit, bytes) = Listeners::CATCH_UP;
                         let page = after.map(|at| state.page(&topic, at, limit, bytes).unwrap());
                         let listeners = self.listeners.entry(topic.clone()).or_default();
@@ -352,7 +414,10 @@ impl Scenery {
     }
 
     fn digests(&self, link: LinkId) -> Vec<LeaderSays> {
-        self.links.get(&link).map(|link| link.outbox.digests().collect()).unwrap_or_default()
+        self.links
+            .get(&link)
+            .map(|link| link.outbox.digests().collect())
+            .unwrap_or_default()
     }
 
     fn reads(&self, node: NodeId, shard: ShardId) -> Result<&Shard, NoRead> {
@@ -376,148 +441,12 @@ fn unread(why: fanfare_core::shard::Unread) -> NoRead {
 
 impl Peers for Stage {
     fn peer(&self, node: NodeId) -> Option<Arc<dyn Peer>> {
-        let player = Player { node, stage: self.clone() };
-        NODES.contains(&node).then(|| Arc::new(player) as Arc<dyn Peer>)
-    }
-}
-
-/// One node, as edges see it.
-struct Player {
-    node: NodeId,
-    stage: Stage,
-}
-
-impl Peer for Player {
-    fn publish(&self, mut drafts: mpsc::Receiver<PublishRequest>) -> mpsc::Receiver<PublishAnswer> {
-        let (answers, receiver) = mpsc::channel(64);
-        let (stage, node) = (self.stage.clone(), self.node);
-        let tracker = stage.with(|scenery| scenery.tracker.clone());
-        tracker.spawn(async move {
-            while let Some(PublishRequest { seq, draft, .. }) = drafts.recv().await {
-                let verdict = stage.with(|scenery| {
-                    if scenery.lead.leader != Some(node) {
-                        return Verdict::Reroute(scenery.lead);
-                    }
-                    let topic = draft.topic.clone();
-                    Verdict::Placed(Receipt {
-                        topic,
-                        position: Some(scenery.place(vec![draft])),
-                        class: Class::Durable,
-                        reached: Reached::Durable,
-                        duplicate: false,
-                        dedup_remaining_ms: None,
-                    })
-                });
-                if answers.send(PublishAnswer { seq, verdict }).await.is_err() {
-                    return;
-                }
-            }
-        });
-        receiver
-    }
-
-    fn deliver(
-        &self,
-        _edge: NodeId,
-        mut says: mpsc::Receiver<EdgeSays>,
-    ) -> mpsc::Receiver<LeaderSays> {
-        let (to, receiver) = mpsc::channel(8);
-        let (news, cut) = (Arc::new(Notify::new()), CancellationToken::new());
-        let (link, tracker) = self.stage.with(|scenery| {
-            scenery.next_link += 1;
-            let link = LinkId(scenery.next_link);
-            let outbox = Outbox::new();
-            let row = Link { node: self.node, outbox, news: news.clone(), cut: cut.clone() };
-            scenery.links.insert(link, row);
-            (link, scenery.tracker.clone())
-        });
-        let stage = self.stage.clone();
-        tracker.spawn(async move {
-            loop {
-                while let Some(say) = stage.with(|scenery| scenery.next_say(link)) {
-                    if to.send(say).await.is_err() {
-                        break;
-                    }
-                }
-                tokio::select! {
-                    biased;
-                    () = cut.cancelled() => break,
-                    said = says.recv() => match said {
-                        Some(said) => stage.with(|scenery| scenery.hear(link, said)),
-                        None => break,
-                    },
-                    () = news.notified() => {}
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {
-                        for digest in stage.with(|scenery| scenery.digests(link)) {
-                            if to.send(digest).await.is_err() {
-                                break;
-                            }
-                        }
-                    }
-                }
-            }
-            stage.with(|scenery| {
-                scenery.links.remove(&link);
-                scenery.listeners.values_mut().for_each(|listeners| listeners.unlink(link));
-            });
-        });
-        receiver
-    }
-
-    fn stand(
-        &self,
-        shard: ShardId,
-        requests: Vec<StandRequest>,
-        _wait_ms: u32,
-    ) -> BoxFuture<'static, Vec<Result<Standing, NoRead>>> {
-        let answers = self.stage.with(|scenery| {
-            scenery.stands += requests.len();
-            if scenery.mute.contains(&self.node) {
-                return None;
-            }
-            let answer = |request: &StandRequest| {
-                let state = scenery.reads(self.node, shard)?;
-                let StandRequest { topic, since, poll, min_position } = request;
-                let standing =
-                    state.stand(topic, *since, *poll, scenery.lead.term).map_err(unread)?;
-                match min_position {
-                    Some(least) if standing.head < *least => {
-                        let refusal = Refusal::new(Code::NotReady, "below `min_position`");
-                        Err(NoRead::Refused(refusal))
-                    }
-                    Some(_) | None => Ok(standing),
-                }
-            };
-            Some(requests.iter().map(answer).collect())
-        });
-        match answers {
-            Some(answers) => std::future::ready(answers).boxed(),
-            None => std::future::pending().boxed(),
-        }
-    }
-
-    fn page(&self, request: PageRequest) -> BoxFuture<'static, Result<Page, NoRead>> {
-        let page = self.stage.with(|scenery| {
-            scenery.pages += 1;
-            let PageRequest { shard, topic, after, limit, bytes, leader } = request;
-            if leader {
-                scenery.reads(self.node, shard)?;
-            }
-            scenery.shards[&shard].page(&topic, after, limit, bytes).map_err(unread)
-        });
-        std::future::ready(page).boxed()
-    }
-
-    fn leader(&self, _shard: ShardId) -> BoxFuture<'static, Redirect> {
-        std::future::ready(self.stage.with(|scenery| scenery.lead)).boxed()
-    }
-
-    fn topics(
-        &self,
-        _shard: ShardId,
-        _command: TopicCommand,
-    ) -> BoxFuture<'static, Result<Vec<TopicInfo>, NoRead>> {
-        let refusal = Refusal::new(Code::NotReady, "this cluster is for readers");
-        std::future::ready(Err(NoRead::Refused(refusal))).boxed()
+        let player = Player {
+            node,
+            stage: self.clone(),
+        };
+        NODES
+            .contains(&node)
+            .then(|| Arc::new(player) as Arc<dyn Peer>)
     }
 }

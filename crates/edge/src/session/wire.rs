@@ -15,16 +15,39 @@ use crate::relay::EdgeRun;
 pub(crate) enum Said {
     Welcome(fanfare_protocol::json::server_frame::Welcome),
     /// The answer to an attachment, and the session's cursor from here on.
-    Subscribed { id: Option<u64>, topic: TopicName, standing: Standing, cursor: String },
+    Subscribed {
+        id: Option<u64>,
+        topic: TopicName,
+        standing: Standing,
+        cursor: String,
+    },
     /// The end of a topic; with a refusal if nobody asked for it.
-    Unsubscribed { id: Option<u64>, topic: TopicName, why: Option<Refusal> },
-    Ack { id: u64, receipt: Receipt },
-    Error { id: Option<u64>, refusal: Refusal },
-    Refreshed { id: u64, expires_in_ms: Option<u64> },
-    Pong { id: Option<u64> },
+    Unsubscribed {
+        id: Option<u64>,
+        topic: TopicName,
+        why: Option<Refusal>,
+    },
+    Ack {
+        id: u64,
+        receipt: Receipt,
+    },
+    Error {
+        id: Option<u64>,
+        refusal: Refusal,
+    },
+    Refreshed {
+        id: u64,
+        expires_in_ms: Option<u64>,
+    },
+    Pong {
+        id: Option<u64>,
+    },
     Heartbeat,
     /// The last word; what follows on the wire is its own way to end.
-    Disconnect { why: Refusal, cursor: Option<String> },
+    Disconnect {
+        why: Refusal,
+        cursor: Option<String>,
+    },
 }
 
 /// Whose items they are, and what their cursor is made of.

@@ -14,8 +14,8 @@ use fanfare_core::receipt::Refusal;
 use fanfare_core::relay::Span;
 use fanfare_rpc::items;
 use fanfare_rpc::public::{
-    Caller, Disconnect, Event, History, HistoryPage, HistoryRequest, Items, Start, SubscribeRequest,
-    Subscribed, Subscriber,
+    Caller, Disconnect, Event, History, HistoryPage, HistoryRequest, Items, Start,
+    SubscribeRequest, Subscribed, Subscriber,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -57,7 +57,8 @@ impl GrpcWire {
     fn items(&mut self, place: &Place<'_>, encoded: Bytes, at: Position) {
         let told = place.solo || self.cursors;
         let cursor = told.then(|| Arc::from(place.cursor_at(at)));
-        self.events.push_back(Event::Items(Items { encoded, cursor }));
+        self.events
+            .push_back(Event::Items(Items { encoded, cursor }));
     }
 
     fn pop(&mut self) -> Option<Event> {
@@ -88,7 +89,12 @@ impl Wire for GrpcWire {
 
     fn say(&mut self, said: &Said) {
         match said {
-            Said::Subscribed { topic, standing, cursor, .. } => {
+            Said::Subscribed {
+                topic,
+                standing,
+                cursor,
+                ..
+            } => {
                 self.events.push_back(Event::Subscribed(Subscribed {
                     topic: topic.clone(),
                     class: standing.policy.class,
@@ -119,7 +125,14 @@ impl Wire for GrpcWire {
 
     fn flush(&mut self) -> (bool, Flush) {
         let moved = std::mem::take(&mut self.taken);
-        (moved, if self.events.is_empty() { Flush::Clear } else { Flush::Waits })
+        (
+            moved,
+            if self.events.is_empty() {
+                Flush::Clear
+            } else {
+                Flush::Waits
+            },
+        )
     }
 }
 
@@ -151,13 +164,23 @@ async fn subscribe(
     }
     let mut cursor = Cursor::default();
     let mut wishes = Vec::new();
-    for Start { topic, since, min_position } in request.topics {
+    for Start {
+        topic,
+        since,
+        min_position,
+    } in request.topics
+    {
         may_subscribe(&bearer, &topic)?;
-        let presented = request.cursor.as_ref().and_then(|cursor| cursor.get(&topic));
+        let presented = request
+            .cursor
+            .as_ref()
+            .and_then(|cursor| cursor.get(&topic));
         if let Some(at) = presented {
             cursor.set(topic.hash64(), at);
         }
-        let since = since.or(presented.map(Since::After)).unwrap_or(Since::Latest);
+        let since = since
+            .or(presented.map(Since::After))
+            .unwrap_or(Since::Latest);
         wishes.push(Wish::stream(topic, since, min_position));
     }
     let attached = attach_all(&sessions, wishes).await?;
@@ -174,12 +197,24 @@ async fn subscribe(
     };
     let vitals = sessions.vitals(&opening, false);
     let clock = sessions.state.deps.clock.clone();
-    let wire = GrpcWire { cursors: request.cursors, events: VecDeque::new(), taken: false };
-    let delivery = Delivery::new(wire, cursor, clock.clone(), teller);
-    let guard = sessions.open(seat, opening, delivery.clone(), vitals).await?;
+    let wire = GrpcWire {
+        cursors: request.cursors,
+        events: VecDeque::new(),
+        taken: false,
+    };
+    let delivery = Delivery::new(wire, cursor, &sessions.state.deps, teller);
+    let guard = sessions
+        .open(seat, opening, delivery.clone(), vitals)
+        .await?;
     let fetch = Fetch::new(sessions.reading().clone(), clock);
     let (events, receiver) = mpsc::channel(CHANNEL);
-    let call = Call { sessions: sessions.clone(), delivery, fetch, guard, events };
+    let call = Call {
+        sessions: sessions.clone(),
+        delivery,
+        fetch,
+        guard,
+        events,
+    };
     sessions.state.deps.tracker.spawn(call.serve());
     Ok(receiver)
 }
@@ -194,7 +229,13 @@ struct Call {
 
 impl Call {
     async fn serve(self) {
-        let Self { sessions, delivery, mut fetch, guard, events } = self;
+        let Self {
+            sessions,
+            delivery,
+            mut fetch,
+            guard,
+            events,
+        } = self;
         let deps = sessions.state.deps.clone();
         let vitals = guard.vitals().clone();
         let pumped = async {
@@ -223,7 +264,7 @@ impl Call {
 async fn next(delivery: &Delivery<GrpcWire>, fetch: &mut Fetch) -> Option<Event> {
     poll_fn(|cx| {
         let pumped = delivery.poll_pump(cx, fetch);
-        match (delivery.from_wire(GrpcWire::pop), pumped) {
+        match (delivery.take_from(GrpcWire::pop), pumped) {
             (Some(event), _) => Poll::Ready(Some(event)),
             (None, Pumped::Over | Pumped::Broken) => Poll::Ready(None),
             (None, Pumped::Idle | Pumped::Waits) => Poll::Pending,
@@ -250,19 +291,42 @@ impl History for GrpcReader {
 
 /// A poll of one topic.
 async fn history(sessions: &Sessions, request: HistoryRequest) -> Result<HistoryPage, Refusal> {
-    let HistoryRequest { topic, after, limit, min_position, wait } = request;
+    let HistoryRequest {
+        topic,
+        after,
+        limit,
+        min_position,
+        wait,
+    } = request;
     let since = after.map_or(Since::Earliest, Since::After);
-    let wish = Wish { topic, since, min_position, wait, poll: true };
+    let wish = Wish {
+        topic,
+        since,
+        min_position,
+        wait,
+        poll: true,
+    };
     let long = !wait.is_zero();
     let seat = long.then(|| sessions.admit()).transpose()?;
-    let attached =
-        if long { attach(sessions, wish).await? } else { short(sessions, wish).await? };
+    let attached = if long {
+        attach(sessions, wish).await?
+    } else {
+        short(sessions, wish).await?
+    };
     let (start, begin) = (attached.standing.start, attached.standing.begin());
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let found = gather(sessions, vec![attached], limit, long.then_some(wait)).await?;
     drop(seat);
-    let head = found.attached.first().map_or(begin, |topic| topic.standing.head);
-    let mut page = Page { gap: None, messages: Vec::new(), head, start };
+    let head = found
+        .attached
+        .first()
+        .map_or(begin, |topic| topic.standing.head);
+    let mut page = Page {
+        gap: None,
+        messages: Vec::new(),
+        head,
+        start,
+    };
     let (mut next, mut more) = (begin, found.more);
     for (item, _) in found.items {
         match item {
@@ -284,7 +348,10 @@ async fn history(sessions: &Sessions, request: HistoryRequest) -> Result<History
     if page.gap.is_none() && page.messages.is_empty() {
         // Of a topic that does not exist, the counter moves on.
         let stands: Option<Cursor> = found.cursor.parse().ok();
-        let at = found.attached.first().and_then(|one| stands?.get(&one.topic));
+        let at = found
+            .attached
+            .first()
+            .and_then(|one| stands?.get(&one.topic));
         next = at.unwrap_or(next);
     }
     Ok(HistoryPage { page, next, more })

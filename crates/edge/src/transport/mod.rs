@@ -42,7 +42,10 @@ fn refuse_unless(allowed: bool, bearer: &Bearer, topic: &TopicName) -> Result<()
     }
     let refusal = match bearer.subject {
         // Without any credentials the remedy is to bring some.
-        None => Refusal::new(Code::Unauthenticated, "reading this topic needs credentials"),
+        None => Refusal::new(
+            Code::Unauthenticated,
+            "reading this topic needs credentials",
+        ),
         Some(_) => Refusal::new(Code::Forbidden, "no grant to read this topic"),
     };
     Err(refusal.topic(topic.clone()))

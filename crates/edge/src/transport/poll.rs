@@ -22,8 +22,9 @@ use super::{may_read, since};
 use crate::auth::Bearer;
 use crate::reading::READY_WITHIN;
 use crate::session::attach::{Attached, Wish, attach_all, stand};
-use crate::session::delivery::{Delivery, Tape, Voice as _};
+use crate::session::delivery::{Delivery, Voice as _};
 use crate::session::fetch::Fetch;
+use crate::session::pour::Tape;
 use crate::sessions::Sessions;
 use wire::{PollWire, Shown};
 
@@ -89,7 +90,11 @@ fn wishes(query: &ReadQuery) -> Vec<Wish> {
 /// Nothing is attached: the leader says where the topic stands, pages bring it there.
 pub(super) async fn short(sessions: &Sessions, wish: Wish) -> Result<Attached, Refusal> {
     let standing = stand(sessions, &wish).await?;
-    Ok(Attached { topic: wish.topic, tape: Tape::UpTo(standing.head), standing })
+    Ok(Attached {
+        topic: wish.topic,
+        tape: Tape::UpTo(standing.head),
+        standing,
+    })
 }
 
 /// How long a long poll waits: up to a tenth less than asked, so that those which began together
@@ -98,7 +103,9 @@ fn patience(sessions: &Sessions, query: &ReadQuery, bearer: &Bearer) -> Duration
     let deps = &sessions.state.deps;
     let wait = u64::try_from(query.wait.as_millis()).unwrap_or(u64::MAX);
     let wait = wait - deps.rng.below(wait / 10 + 1);
-    let left = bearer.expires_ms.map_or(u64::MAX, |at| at.saturating_sub(deps.clock.wall_ms()));
+    let left = bearer
+        .expires_ms
+        .map_or(u64::MAX, |at| at.saturating_sub(deps.clock.wall_ms()));
     Duration::from_millis(wait.min(left))
 }
 
@@ -117,9 +124,14 @@ pub(super) async fn gather(
         teller.1.notify_one();
     };
     let wire = PollWire::new(limit);
-    let delivery = Delivery::new(wire, Cursor::default(), deps.clock.clone(), on_lost);
+    let delivery = Delivery::new(wire, Cursor::default(), deps, on_lost);
     let mut topics = Vec::new();
-    for Attached { topic, tape, standing } in attached {
+    for Attached {
+        topic,
+        tape,
+        standing,
+    } in attached
+    {
         delivery.clone().begin(None, &topic, tape, &standing);
         topics.push(Topic { topic, standing });
     }
@@ -127,9 +139,13 @@ pub(super) async fn gather(
     let long = patience.is_some();
     let done = poll_fn(|cx| {
         delivery.poll_pump(cx, &mut fetch);
-        let (any, full) = delivery.from_wire(|wire| (wire.any(), wire.is_full()));
+        let (any, full) = delivery.take_from(|wire| (wire.any(), wire.is_full()));
         let enough = full || (delivery.is_at_head() && (any || !long));
-        if enough { Poll::Ready(()) } else { Poll::Pending }
+        if enough {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     });
     let mut draining = sessions.state.draining.clone();
     let deadline = deps.clock.now() + patience.unwrap_or(READY_WITHIN);
@@ -146,17 +162,24 @@ pub(super) async fn gather(
     }
     let cursor = delivery.cursor().unwrap_or_default();
     for topic in &mut topics {
-        let at = delivery.position(&topic.topic).unwrap_or(topic.standing.head);
+        let at = delivery
+            .position(&topic.topic)
+            .unwrap_or(topic.standing.head);
         // `latest` is told with the head after which its items follow.
         if topic.standing.answer != Answer::Latest {
             topic.standing.head = topic.standing.head.max(at);
         }
     }
     let at_head = delivery.is_at_head();
-    let (items, full) = delivery.from_wire(PollWire::take);
+    let (items, full) = delivery.take_from(PollWire::take);
     if !in_time && items.is_empty() {
         let detail = "the topic's history could not be read in time: try another node";
         return Err(Refusal::new(Code::NotReady, detail).retry_after(500));
     }
-    Ok(Found { attached: topics, items, more: full || !at_head, cursor })
+    Ok(Found {
+        attached: topics,
+        items,
+        more: full || !at_head,
+        cursor,
+    })
 }

@@ -33,7 +33,12 @@ pub(crate) async fn serve(
     };
     let mut first = Vec::new();
     sse::put_retry(&mut first, 1_000 + sessions.state.deps.rng.below(2_001));
-    let route = Route { route: ReadRoute::Sse, carrier, first, name: "sse" };
+    let route = Route {
+        route: ReadRoute::Sse,
+        carrier,
+        first,
+        name: "sse",
+    };
     match stream(sessions, query, bearer, route).await {
         Ok(body) => Ok(answer(body)),
         Err(refusal) => refused(sessions, &refusal).ok_or(refusal),
@@ -58,7 +63,10 @@ fn answer(body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(sse::CONTENT_TYPE));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-store, no-transform"),
+    );
     headers.insert(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
@@ -86,7 +94,11 @@ pub(super) async fn stream(
     let mut wishes = Vec::new();
     for topic in &query.topics {
         super::may_subscribe(&bearer, topic)?;
-        if let Some(at) = query.cursor.as_ref().and_then(|presented| presented.get(topic)) {
+        if let Some(at) = query
+            .cursor
+            .as_ref()
+            .and_then(|presented| presented.get(topic))
+        {
             cursor.set(topic.hash64(), at);
         }
         let since = since(&query, route.route, topic);
@@ -107,8 +119,10 @@ pub(super) async fn stream(
     let vitals = sessions.vitals(&opening, false);
     let clock = sessions.state.deps.clock.clone();
     let wire = BodyWire::new(route.carrier, route.first);
-    let delivery = Delivery::new(wire, cursor, clock.clone(), teller);
-    let guard = sessions.open(seat, opening, delivery.clone(), vitals).await?;
+    let delivery = Delivery::new(wire, cursor, &sessions.state.deps, teller);
+    let guard = sessions
+        .open(seat, opening, delivery.clone(), vitals)
+        .await?;
     let fetch = Fetch::new(sessions.reading().clone(), clock);
     Ok(Body::new(SessionBody::new(delivery, fetch, guard)))
 }

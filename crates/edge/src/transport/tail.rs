@@ -19,12 +19,19 @@ pub(crate) async fn serve(
     query: ReadQuery,
     bearer: Bearer,
 ) -> Result<Response, Refusal> {
-    let route =
-        Route { route: ReadRoute::Tail, carrier: Carrier::Tail, first: Vec::new(), name: "tail" };
+    let route = Route {
+        route: ReadRoute::Tail,
+        carrier: Carrier::Tail,
+        first: Vec::new(),
+        name: "tail",
+    };
     let body = stream(sessions, query, bearer, route).await?;
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(ndjson::CONTENT_TYPE));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-store, no-transform"),
+    );
     Ok(response)
 }

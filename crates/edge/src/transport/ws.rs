@@ -35,7 +35,10 @@ pub(crate) fn serve(
     let seat = sessions.admit()?;
     let (accept, confirmed) = handshake(request.headers())?;
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return Err(Refusal::new(Code::ProtocolError, "a WebSocket needs HTTP/1.1"));
+        return Err(Refusal::new(
+            Code::ProtocolError,
+            "a WebSocket needs HTTP/1.1",
+        ));
     };
     let tracker = sessions.state.deps.tracker.clone();
     let sessions = sessions.clone();
@@ -58,7 +61,10 @@ pub(crate) fn serve(
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     if confirmed {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        headers.insert(
+            SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(SUBPROTOCOL),
+        );
     }
     Ok(response)
 }
@@ -66,20 +72,34 @@ pub(crate) fn serve(
 /// The answer to the client's key, and whether our subprotocol was offered (RFC 6455, 4.2).
 fn handshake(headers: &HeaderMap) -> Result<(HeaderValue, bool), Refusal> {
     let has = |name: HeaderName, token: &str| {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+        let values = headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(token))
     };
     let wrong = |detail: &str| Refusal::new(Code::ProtocolError, detail);
     if !has(CONNECTION, "upgrade") || !has(UPGRADE, "websocket") {
-        return Err(wrong("this route speaks WebSocket: `Connection: Upgrade`, `Upgrade: websocket`"));
+        return Err(wrong(
+            "this route speaks WebSocket: `Connection: Upgrade`, `Upgrade: websocket`",
+        ));
     }
-    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
+    if headers
+        .get(SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version.as_bytes() != b"13")
+    {
         return Err(wrong("`Sec-WebSocket-Version` must be 13").field("Sec-WebSocket-Version"));
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .map_or(&[][..], HeaderValue::as_bytes);
     let decoded = base64::engine::general_purpose::STANDARD.decode(key);
     if decoded.map_or(0, |bytes| bytes.len()) != 16 {
-        return Err(wrong("`Sec-WebSocket-Key` must be 16 bytes in base64").field("Sec-WebSocket-Key"));
+        return Err(
+            wrong("`Sec-WebSocket-Key` must be 16 bytes in base64").field("Sec-WebSocket-Key")
+        );
     }
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     let confirmed = match subprotocol(values.filter_map(|value| value.to_str().ok())) {

@@ -26,7 +26,11 @@ struct End {
 pub(crate) fn pipe(capacity: usize) -> (Stream, Stream) {
     let (one, two) = (Arc::<Mutex<Way>>::default(), Arc::<Mutex<Way>>::default());
     let end = |from: &Arc<Mutex<Way>>, to: &Arc<Mutex<Way>>| {
-        Stream::new(Arc::new(End { from: from.clone(), to: to.clone(), capacity }))
+        Stream::new(Arc::new(End {
+            from: from.clone(),
+            to: to.clone(),
+            capacity,
+        }))
     };
     (end(&one, &two), end(&two, &one))
 }
@@ -51,7 +55,11 @@ impl Socket for End {
     fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let mut way = self.from.lock().unwrap();
         if way.bytes.is_empty() {
-            return if way.ended || way.gone { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+            return if way.ended || way.gone {
+                Ok(0)
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            };
         }
         let count = buf.len().min(way.bytes.len());
         for (slot, byte) in buf.iter_mut().zip(way.bytes.drain(..count)) {

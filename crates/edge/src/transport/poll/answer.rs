@@ -28,7 +28,8 @@ pub(super) fn respond(
     let next = next_url(base, query, Some(&found.cursor));
     let tag = etag(query.format, &found.cursor);
     let html = query.format == BodyFormat::Html;
-    let unchanged = html && query.cursor.is_some() && query.wait.is_zero() && found.items.is_empty();
+    let unchanged =
+        html && query.cursor.is_some() && query.wait.is_zero() && found.items.is_empty();
     let mut response = Response::new(Body::empty());
     if unchanged {
         // htmx swaps nothing and polls on.
@@ -36,15 +37,22 @@ pub(super) fn respond(
     } else if seen.is_some_and(|seen| etag_matches(seen, &tag)) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
-        let (content_type, body) =
-            if html { (html::CONTENT_TYPE, page(query, found, &next)) } else { json(found) };
+        let (content_type, body) = if html {
+            (html::CONTENT_TYPE, page(query, found, &next))
+        } else {
+            json(found)
+        };
         put(&mut response, CONTENT_TYPE, content_type);
         if !head {
             *response.body_mut() = Body::from(body);
         }
     }
     if html {
-        put(&mut response, CONTENT_SECURITY_POLICY, html::SECURITY_POLICY);
+        put(
+            &mut response,
+            CONTENT_SECURITY_POLICY,
+            html::SECURITY_POLICY,
+        );
     }
     put(&mut response, ETAG, &tag);
     put(&mut response, LINK, &link(&next));
@@ -56,8 +64,9 @@ pub(super) fn respond(
 
 fn json(found: &Found) -> (&'static str, Vec<u8>) {
     let rows = found.attached.iter();
-    let topics: Vec<_> =
-        rows.map(|row| PolledTopic::new(row.topic.clone(), &row.standing)).collect();
+    let topics: Vec<_> = rows
+        .map(|row| PolledTopic::new(row.topic.clone(), &row.standing))
+        .collect();
     let items: Vec<Item> = found.items.iter().map(|(item, _)| item.clone()).collect();
     let mut out = Vec::new();
     put_body(&mut out, &topics, &items, found.more, &found.cursor);
@@ -84,7 +93,10 @@ fn caching(sessions: &Sessions, query: &ReadQuery, found: &Found) -> (String, &'
     let state = &sessions.state;
     let anonymous = state.door.bearer(None);
     let all = |bearer: &crate::auth::Bearer| {
-        query.topics.iter().all(|topic| bearer.grants.may_read(topic))
+        query
+            .topics
+            .iter()
+            .all(|topic| bearer.grants.may_read(topic))
     };
     match state.config.public_polls {
         Some(seconds) if anonymous.is_ok_and(|bearer| all(&bearer)) => {
@@ -130,7 +142,11 @@ pub(crate) fn refused(
     let mut response = Response::new(Body::from(out));
     *response.status_mut() = status;
     put(&mut response, CONTENT_TYPE, html::CONTENT_TYPE);
-    put(&mut response, CONTENT_SECURITY_POLICY, html::SECURITY_POLICY);
+    put(
+        &mut response,
+        CONTENT_SECURITY_POLICY,
+        html::SECURITY_POLICY,
+    );
     put(&mut response, CACHE_CONTROL, "no-store");
     if let Some(ms) = refusal.retry_after_ms {
         put(&mut response, RETRY_AFTER, &ms.div_ceil(1_000).to_string());

@@ -23,7 +23,12 @@ pub(super) struct PollWire {
 
 impl PollWire {
     pub(super) fn new(limit: usize) -> Self {
-        Self { items: Vec::new(), limit, bytes: 0, full: false }
+        Self {
+            items: Vec::new(),
+            limit,
+            bytes: 0,
+            full: false,
+        }
     }
 
     /// True if there is an item.
@@ -68,7 +73,8 @@ impl Wire for PollWire {
     fn gap(&mut self, place: &Place<'_>, gap: &Gap) -> bool {
         let takes = self.takes(0);
         if takes {
-            self.items.push((Item::Gap(place.topic.clone(), *gap), place.html));
+            self.items
+                .push((Item::Gap(place.topic.clone(), *gap), place.html));
         }
         takes
     }
@@ -76,7 +82,7 @@ impl Wire for PollWire {
     fn say(&mut self, _said: &Said) {}
 
     fn flush(&mut self) -> (bool, Flush) {
-        (true, Flush::Clear)
+        (false, Flush::Clear)
     }
 
     fn has_news(&self) -> bool {

@@ -39,7 +39,9 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -56,7 +58,10 @@ pub(super) async fn send(
 ) -> Answer {
     let response = respond(theatre, method, uri, headers).await;
     let (parts, body) = response.into_parts();
-    let body = soon("the end of a body", body.collect()).await.unwrap().to_bytes();
+    let body = soon("the end of a body", body.collect())
+        .await
+        .unwrap()
+        .to_bytes();
     Answer {
         status: parts.status.as_u16(),
         headers: parts.headers,
@@ -70,12 +75,17 @@ async fn respond(
     uri: &str,
     headers: &[(&str, &str)],
 ) -> http::Response<Body> {
-    let mut request = Request::builder().method(method).uri(uri).header("host", "edge.example");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("host", "edge.example");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(Body::empty()).unwrap();
-    soon("an answer", theatre.router.clone().oneshot(request)).await.unwrap()
+    soon("an answer", theatre.router.clone().oneshot(request))
+        .await
+        .unwrap()
 }
 
 /// An EventSource.
@@ -92,7 +102,13 @@ impl Events {
         let (parts, body) = respond(theatre, "GET", uri, headers).await.into_parts();
         let status = parts.status.as_u16();
         let ready = VecDeque::new();
-        Self { status, headers: parts.headers, body, parser: Parser::new(1 << 20), ready }
+        Self {
+            status,
+            headers: parts.headers,
+            body,
+            parser: Parser::new(1 << 20),
+            ready,
+        }
     }
 
     /// The next item; `None` at the end of the stream.
@@ -145,13 +161,19 @@ impl Socket {
         let service = TowerToHyperService::new(theatre.router.clone());
         theatre.deps.tracker.spawn(async move {
             let connection = auto::Builder::new(TokioExecutor::new());
-            connection.serve_connection_with_upgrades(TokioIo::new(server), service).await.ok();
+            connection
+                .serve_connection_with_upgrades(TokioIo::new(server), service)
+                .await
+                .ok();
         });
         let uri = format!("ws://edge.example{uri}");
         let handshake = tokio_tungstenite::client_async(uri, client);
         let (socket, response) = soon("a handshake", handshake).await.unwrap();
         assert_eq!(response.status(), 101);
-        Self { socket, ready: VecDeque::new() }
+        Self {
+            socket,
+            ready: VecDeque::new(),
+        }
     }
 
     pub(super) async fn say(&mut self, json: &str) {
@@ -159,15 +181,14 @@ impl Socket {
     }
 
     pub(super) async fn message(&mut self, message: Message) {
-        soon("room for a frame", self.socket.send(message)).await.unwrap();
+        soon("room for a frame", self.socket.send(message))
+            .await
+            .unwrap();
     }
 
     /// The next message; `None` if the connection is over.
     pub(super) async fn next(&mut self) -> Option<Message> {
-        match soon("a frame", self.socket.next()).await? {
-            Ok(message) => Some(message),
-            Err(_) => None,
-        }
+        soon("a frame", self.socket.next()).await?.ok()
     }
 
     /// The next frame of the protocol, over pings.

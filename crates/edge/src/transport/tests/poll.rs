@@ -21,8 +21,12 @@ fn body(answer: &Answer) -> PollBody {
 /// The URL of `rel="next"`.
 fn next(answer: &Answer) -> String {
     let link = answer.header("link");
-    let url = link.strip_prefix('<').and_then(|rest| rest.split_once(">; rel=\"next\""));
-    url.unwrap_or_else(|| panic!("no link: {link}")).0.to_owned()
+    let url = link
+        .strip_prefix('<')
+        .and_then(|rest| rest.split_once(">; rel=\"next\""));
+    url.unwrap_or_else(|| panic!("no link: {link}"))
+        .0
+        .to_owned()
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,13 +38,26 @@ async fn a_short_poll_and_its_next_ones() {
     let epoch = head.epoch.0;
     assert_eq!(
         briefs(&read.items),
-        [format!("{epoch}-1 1"), format!("{epoch}-2 2"), format!("{head} 3")]
+        [
+            format!("{epoch}-1 1"),
+            format!("{epoch}-2 2"),
+            format!("{head} 3")
+        ]
     );
-    assert_eq!((read.topics[0].answer.as_str(), read.topics[0].head), ("recovered", head));
+    assert_eq!(
+        (read.topics[0].answer.as_str(), read.topics[0].head),
+        ("recovered", head)
+    );
     assert!(!read.more);
     assert_eq!(first.header("cache-control"), "private, no-cache");
-    assert_eq!(first.header("vary"), "Accept, Origin, Authorization, Cookie");
-    assert_eq!(next(&first), format!("/v1/poll?topic=news&cursor={}", read.cursor));
+    assert_eq!(
+        first.header("vary"),
+        "Accept, Origin, Authorization, Cookie"
+    );
+    assert_eq!(
+        next(&first),
+        format!("/v1/poll?topic=news&cursor={}", read.cursor)
+    );
 
     let nothing = get(&theatre, &next(&first), &[]).await;
     let same = body(&nothing);
@@ -54,7 +71,11 @@ async fn a_short_poll_and_its_next_ones() {
     let fresh = get(&theatre, &next(&first), &[("if-none-match", &tag)]).await;
     assert_eq!(briefs(&body(&fresh).items), [format!("{at} 4")]);
     assert_ne!(fresh.header("etag"), tag);
-    assert_eq!(theatre.stage.attachments(), 0, "a short poll attaches nothing");
+    assert_eq!(
+        theatre.stage.attachments(),
+        0,
+        "a short poll attaches nothing"
+    );
     theatre.close().await;
 }
 
@@ -62,7 +83,10 @@ async fn a_short_poll_and_its_next_ones() {
 async fn a_poll_is_cut_by_its_limit_and_goes_on_where_it_was_cut() {
     let theatre = opened().await;
     let texts: Vec<String> = (1..=600).map(|n| n.to_string()).collect();
-    theatre.stage.publish_all("news", &texts.iter().map(String::as_str).collect::<Vec<_>>());
+    theatre.stage.publish_all(
+        "news",
+        &texts.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
     let mut url = "/v1/poll?topic=news&from=earliest&limit=250".to_owned();
     let mut sizes = Vec::new();
     let mut seen = 0;
@@ -155,7 +179,11 @@ async fn a_gap_alone_is_an_answer() {
     let read = body(&answer);
     let head = read.topics[0].head;
     assert_eq!(briefs(&read.items), [format!("epoch_changed {at}..{head}")]);
-    assert!(body(&get(&theatre, &next(&answer), &[]).await).items.is_empty());
+    assert!(
+        body(&get(&theatre, &next(&answer), &[]).await)
+            .items
+            .is_empty()
+    );
     theatre.close().await;
 }
 
@@ -164,7 +192,13 @@ async fn head_says_the_headers_of_the_short_poll() {
     let theatre = opened().await;
     theatre.stage.publish("news", "1");
     let full = get(&theatre, "/v1/poll?topic=news&from=earliest", &[]).await;
-    let head = send(&theatre, "HEAD", "/v1/poll?topic=news&from=earliest&wait=50", &[]).await;
+    let head = send(
+        &theatre,
+        "HEAD",
+        "/v1/poll?topic=news&from=earliest&wait=50",
+        &[],
+    )
+    .await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(head.header("etag"), full.header("etag"));
     theatre.close().await;
@@ -174,17 +208,33 @@ async fn head_says_the_headers_of_the_short_poll() {
 async fn a_least_position_is_reached_or_refused() {
     let theatre = opened().await;
     let head = theatre.stage.publish("news", "1");
-    let good = get(&theatre, &format!("/v1/poll?topic=news&min_position={head}"), &[]).await;
-    assert_eq!((body(&good).items.len(), good.header("cache-control")), (1, "no-store"));
+    let good = get(
+        &theatre,
+        &format!("/v1/poll?topic=news&min_position={head}"),
+        &[],
+    )
+    .await;
+    assert_eq!(
+        (body(&good).items.len(), good.header("cache-control")),
+        (1, "no-store")
+    );
     let beyond = Position::new(head.epoch.0, 9);
-    let bad = get(&theatre, &format!("/v1/poll?topic=news&min_position={beyond}"), &[]).await;
+    let bad = get(
+        &theatre,
+        &format!("/v1/poll?topic=news&min_position={beyond}"),
+        &[],
+    )
+    .await;
     assert_eq!((bad.status, bad.header("cache-control")), (503, "no-store"));
     theatre.close().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn polls_that_all_may_read_are_cached_if_the_operator_says_so() {
-    let config = EdgeConfig { public_polls: Some(5), ..EdgeConfig::default() };
+    let config = EdgeConfig {
+        public_polls: Some(5),
+        ..EdgeConfig::default()
+    };
     let theatre = Theatre::open(config).await;
     theatre.stage.publish("news", "1");
     let answer = get(&theatre, "/v1/poll?topic=news", &[]).await;
@@ -202,19 +252,30 @@ async fn a_page_that_follows_polls_on_and_is_left_alone_without_news() {
     let first = get(&theatre, "/v1/poll?topic=news&format=html&follow=5", &[]).await;
     assert_eq!(first.status, 200);
     assert_eq!(first.header("content-type"), "text/html; charset=utf-8");
-    assert_eq!(first.header("content-security-policy"), "default-src 'none'; sandbox");
+    assert_eq!(
+        first.header("content-security-policy"),
+        "default-src 'none'; sandbox"
+    );
     let article = format!("data-position=\"{at}\"");
     assert!(first.body.contains(&article) && first.body.contains("<p>2 &lt; 3</p>"));
     assert!(first.body.contains("class=\"fanfare-poller\"") && first.body.contains("every 5s"));
     let url = next(&first);
-    assert!(first.body.contains(&format!("hx-get=\"{}\"", url.replace('&', "&amp;"))));
+    assert!(
+        first
+            .body
+            .contains(&format!("hx-get=\"{}\"", url.replace('&', "&amp;")))
+    );
     let nothing = get(&theatre, &url, &[]).await;
     assert_eq!((nothing.status, nothing.body.as_str()), (204, ""));
 
     let waited = format!("{url}&wait=2");
     let poller = get(&theatre, &waited, &[]).await;
     assert_eq!(poller.status, 200);
-    assert!(poller.body.starts_with("<div class=\"fanfare-poller\""), "{}", poller.body);
+    assert!(
+        poller.body.starts_with("<div class=\"fanfare-poller\""),
+        "{}",
+        poller.body
+    );
     assert!(poller.body.contains("load, every 7s"), "{}", poller.body);
     theatre.close().await;
 }
@@ -224,13 +285,19 @@ async fn a_page_that_follows_ends_on_what_cannot_pass_and_polls_on_through_the_r
     let theatre = opened().await;
     let gone = get(&theatre, "/v1/poll?topic=$vault&format=html&follow=5", &[]).await;
     assert_eq!(gone.status, 200);
-    assert!(gone.body.starts_with("<aside class=\"fanfare-error\"") && !gone.body.contains("hx-get"));
+    assert!(
+        gone.body.starts_with("<aside class=\"fanfare-error\"") && !gone.body.contains("hx-get")
+    );
     let plain = get(&theatre, "/v1/poll?topic=$vault&format=html", &[]).await;
     assert_eq!(plain.status, 401);
     theatre.stage.elect(None);
     let later = get(&theatre, "/v1/poll?topic=news&format=html&follow=5", &[]).await;
     assert_eq!(later.status, 503);
-    assert!(later.body.starts_with("<div class=\"fanfare-poller\""), "{}", later.body);
+    assert!(
+        later.body.starts_with("<div class=\"fanfare-poller\""),
+        "{}",
+        later.body
+    );
     theatre.close().await;
 }
 

@@ -22,9 +22,14 @@ async fn a_stream_says_its_answer_then_what_comes() {
     assert_eq!(events.headers["content-type"], "text/event-stream");
     assert_eq!(events.headers["cache-control"], "no-store, no-transform");
     assert_eq!(events.headers["x-accel-buffering"], "no");
-    let Some(SseItem::Retry(ms)) = events.item().await else { panic!("retry comes first") };
+    let Some(SseItem::Retry(ms)) = events.item().await else {
+        panic!("retry comes first")
+    };
     assert!((1_000..=3_000).contains(&ms));
-    assert_eq!(subscribed(events.frame().await), ("latest".to_owned(), None, head));
+    assert_eq!(
+        subscribed(events.frame().await),
+        ("latest".to_owned(), None, head)
+    );
     for n in 1..=3 {
         let at = theatre.stage.publish("news", &format!("n{n}"));
         assert_eq!(one(events.frame().await), format!("{at} n{n}"));
@@ -76,7 +81,10 @@ async fn what_was_trimmed_is_told_as_a_gap() {
     let theatre = theatre().await;
     let mut table = RuleTable::default();
     table.version = 1;
-    let layer = RuleLayer { retain_count: Some(2), ..RuleLayer::default() };
+    let layer = RuleLayer {
+        retain_count: Some(2),
+        ..RuleLayer::default()
+    };
     assert!(table.put(">".parse().unwrap(), layer));
     theatre.stage.rules(&table);
     let first = theatre.stage.publish("news", "1");
@@ -87,8 +95,14 @@ async fn what_was_trimmed_is_told_as_a_gap() {
     let mut events = Events::open(&theatre, &uri, &[]).await;
     let epoch = first.epoch.0;
     let head = Position::new(epoch, 5);
-    assert_eq!(subscribed(events.frame().await), ("gap".to_owned(), Some(first), head));
-    assert_eq!(one(events.frame().await), format!("trimmed {epoch}-1..{epoch}-3"));
+    assert_eq!(
+        subscribed(events.frame().await),
+        ("gap".to_owned(), Some(first), head)
+    );
+    assert_eq!(
+        one(events.frame().await),
+        format!("trimmed {epoch}-1..{epoch}-3")
+    );
     assert_eq!(one(events.frame().await), format!("{epoch}-4 4"));
     assert_eq!(one(events.frame().await), format!("{epoch}-5 5"));
     drop(events);
@@ -120,10 +134,17 @@ async fn a_refusal_that_may_pass_is_a_short_stream_and_another_a_status() {
     theatre.stage.elect(None);
     let mut events = Events::open(&theatre, "/v1/sse?topic=news", &[]).await;
     assert_eq!(events.status, 200);
-    let Some(SseItem::Retry(_)) = events.item().await else { panic!("a delay is advised") };
+    let Some(SseItem::Retry(_)) = events.item().await else {
+        panic!("a delay is advised")
+    };
     let event = events.event().await;
-    assert_eq!((event.name.as_deref(), &event.id), (Some("$disconnect"), &None));
-    let ServerFrame::Disconnect(end) = event.into_frame().unwrap() else { panic!("not the end") };
+    assert_eq!(
+        (event.name.as_deref(), &event.id),
+        (Some("$disconnect"), &None)
+    );
+    let ServerFrame::Disconnect(end) = event.into_frame().unwrap() else {
+        panic!("not the end")
+    };
     assert_eq!(end.code.as_str(), "not_ready");
     assert!(events.item().await.is_none());
 
@@ -147,7 +168,10 @@ async fn a_quiet_stream_says_that_it_lives() {
     for beat in 1..=3 {
         assert_eq!(events.item().await, Some(SseItem::Comment));
         let lived = (theatre.deps.clock.now() - begin).as_secs();
-        assert!((5 * beat..=6 * beat + 1).contains(&lived), "beat {beat} after {lived} s");
+        assert!(
+            (5 * beat..=6 * beat + 1).contains(&lived),
+            "beat {beat} after {lived} s"
+        );
     }
     drop(events);
     theatre.close().await;
@@ -165,7 +189,9 @@ async fn a_node_that_leaves_tells_every_stream_where_it_stands() {
         let event = events.event().await;
         assert_eq!(event.id.as_deref(), Some(cursor.as_str()));
         let frame = event.into_frame().unwrap();
-        let ServerFrame::Disconnect(end) = frame else { panic!("not the end: {frame:?}") };
+        let ServerFrame::Disconnect(end) = frame else {
+            panic!("not the end: {frame:?}")
+        };
         assert_eq!(end.code.as_str(), "draining");
         assert!(end.retry_after_ms.is_some());
         assert!(events.item().await.is_none());
@@ -174,7 +200,9 @@ async fn a_node_that_leaves_tells_every_stream_where_it_stands() {
     tokio::join!(theatre.edge.drain(std::time::Duration::from_secs(2)), told);
 
     let mut late = Events::open(&theatre, "/v1/sse?topic=news", &[]).await;
-    let ServerFrame::Disconnect(end) = late.frame().await else { panic!("not the end") };
+    let ServerFrame::Disconnect(end) = late.frame().await else {
+        panic!("not the end")
+    };
     assert_eq!(end.code.as_str(), "draining");
     drop(late);
     theatre.close().await;
@@ -188,7 +216,11 @@ async fn html_for_pages_is_escaped_in_events() {
     theatre.stage.publish("news", "2 < 3\nand more");
     let event = events.event().await;
     assert_eq!(event.name, None);
-    assert!(event.data.starts_with("<article class=\"fanfare-message\""), "{}", event.data);
+    assert!(
+        event.data.starts_with("<article class=\"fanfare-message\""),
+        "{}",
+        event.data
+    );
     assert!(event.data.contains("2 &lt; 3"), "{}", event.data);
     drop(events);
     theatre.close().await;
@@ -199,7 +231,11 @@ async fn a_stream_that_is_not_read_costs_a_bounded_queue_and_loses_nothing() {
     let theatre = theatre().await;
     let mut table = RuleTable::default();
     table.version = 1;
-    let layer = RuleLayer { retain_bytes: Some(1 << 30), retain_count: Some(10_000), ..RuleLayer::default() };
+    let layer = RuleLayer {
+        retain_bytes: Some(1 << 30),
+        retain_count: Some(10_000),
+        ..RuleLayer::default()
+    };
     assert!(table.put(">".parse().unwrap(), layer));
     theatre.stage.rules(&table);
     let mut events = Events::open(&theatre, "/v1/sse?topic=news", &[]).await;
@@ -212,10 +248,16 @@ async fn a_stream_that_is_not_read_costs_a_bounded_queue_and_loses_nothing() {
     let last = theatre.stage.publish("news", "last");
     for offset in 1..=2_000 {
         let item = one(events.frame().await);
-        assert!(item.starts_with(&format!("{}-{offset} ", last.epoch.0)), "{offset}: {item:.20}");
+        assert!(
+            item.starts_with(&format!("{}-{offset} ", last.epoch.0)),
+            "{offset}: {item:.20}"
+        );
     }
     assert_eq!(one(events.frame().await), format!("{last} last"));
-    assert!(theatre.stage.reads().1 > 0, "what left the tail came as pages");
+    assert!(
+        theatre.stage.reads().1 > 0,
+        "what left the tail came as pages"
+    );
     drop(events);
     theatre.close().await;
 }

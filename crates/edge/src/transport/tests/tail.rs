@@ -20,17 +20,30 @@ struct Tail {
 
 impl Tail {
     async fn open(theatre: &Theatre, uri: &str) -> Self {
-        let request = Request::get(uri).header("host", "edge.example").body(Body::empty()).unwrap();
-        let response = soon("an answer", theatre.router.clone().oneshot(request)).await.unwrap();
+        let request = Request::get(uri)
+            .header("host", "edge.example")
+            .body(Body::empty())
+            .unwrap();
+        let response = soon("an answer", theatre.router.clone().oneshot(request))
+            .await
+            .unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/x-ndjson");
         let ready = std::collections::VecDeque::new();
-        Self { body: response.into_body(), lines: Lines::new(1 << 20), ready }
+        Self {
+            body: response.into_body(),
+            lines: Lines::new(1 << 20),
+            ready,
+        }
     }
 
     async fn line(&mut self) -> Option<Value> {
         while self.ready.is_empty() {
-            let piece = soon("a line", self.body.frame()).await?.unwrap().into_data().unwrap();
+            let piece = soon("a line", self.body.frame())
+                .await?
+                .unwrap()
+                .into_data()
+                .unwrap();
             let ready = &mut self.ready;
             let take = |line: &[u8]| {
                 // Every line is a frame of the protocol, or an item.
@@ -49,13 +62,19 @@ async fn each_line_of_one_topic_says_where_it_stands() {
     let first = theatre.stage.publish("news", "1");
     let mut tail = Tail::open(&theatre, "/v1/tail?topic=news&from=earliest").await;
     let answer = tail.line().await.unwrap();
-    assert_eq!((answer["type"].as_str(), answer["answer"].as_str()), (Some("subscribed"), Some("recovered")));
+    assert_eq!(
+        (answer["type"].as_str(), answer["answer"].as_str()),
+        (Some("subscribed"), Some("recovered"))
+    );
     assert!(answer["cursor"].is_string());
     let line = tail.line().await.unwrap();
     assert_eq!(line["position"], first.to_string());
     assert!(line["cursor"].is_string());
     theatre.stage.publish("news", "2");
-    let cursor = tail.line().await.unwrap()["cursor"].as_str().unwrap().to_owned();
+    let cursor = tail.line().await.unwrap()["cursor"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     drop(tail);
     let missed = theatre.stage.publish("news", "3");
     let mut tail = Tail::open(&theatre, &format!("/v1/tail?topic=news&cursor={cursor}")).await;
@@ -74,7 +93,10 @@ async fn a_quiet_tail_beats_and_a_leaving_node_ends_it() {
     assert_eq!(tail.line().await.unwrap()["type"], "heartbeat");
     let told = async {
         let end = tail.line().await.unwrap();
-        assert_eq!((end["type"].as_str(), end["code"].as_str()), (Some("disconnect"), Some("draining")));
+        assert_eq!(
+            (end["type"].as_str(), end["code"].as_str()),
+            (Some("disconnect"), Some("draining"))
+        );
         assert!(end["cursor"].is_string());
         assert!(tail.line().await.is_none());
         drop(tail);

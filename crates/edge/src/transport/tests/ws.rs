@@ -17,9 +17,14 @@ async fn theatre() -> Theatre {
 async fn greeted(theatre: &Theatre) -> Socket {
     let mut socket = Socket::open(theatre, "/v1/ws").await;
     socket.say(r#"{"type":"hello","id":1}"#).await;
-    let ServerFrame::Welcome(welcome) = socket.frame().await else { panic!("no welcome") };
+    let ServerFrame::Welcome(welcome) = socket.frame().await else {
+        panic!("no welcome")
+    };
     assert_eq!((welcome.id, welcome.heartbeat_ms), (Some(1), 15_000));
-    assert_eq!((welcome.node.as_str(), welcome.limits.max_topics), ("n1", 100));
+    assert_eq!(
+        (welcome.node.as_str(), welcome.limits.max_topics),
+        ("n1", 100)
+    );
     socket
 }
 
@@ -42,9 +47,16 @@ async fn a_session_from_hello_to_close() {
     let theatre = theatre().await;
     let head = theatre.stage.publish("news", "before");
     let mut socket = greeted(&theatre).await;
-    socket.say(r#"{"type":"subscribe","id":2,"topic":"news"}"#).await;
-    let ServerFrame::Subscribed(answer) = socket.frame().await else { panic!("no answer") };
-    assert_eq!((answer.id, answer.answer.as_str(), answer.head), (Some(2), "latest", head));
+    socket
+        .say(r#"{"type":"subscribe","id":2,"topic":"news"}"#)
+        .await;
+    let ServerFrame::Subscribed(answer) = socket.frame().await else {
+        panic!("no answer")
+    };
+    assert_eq!(
+        (answer.id, answer.answer.as_str(), answer.head),
+        (Some(2), "latest", head)
+    );
     assert!(answer.cursor.is_some());
 
     let at = theatre.stage.publish("news", "hi");
@@ -65,7 +77,9 @@ async fn a_session_from_hello_to_close() {
 
     socket.say(r#"{"type":"ping","id":4}"#).await;
     assert_eq!(socket.frame().await, ServerFrame::Pong { id: Some(4) });
-    socket.say(r#"{"type":"unsubscribe","id":5,"topic":"news"}"#).await;
+    socket
+        .say(r#"{"type":"unsubscribe","id":5,"topic":"news"}"#)
+        .await;
     assert!(matches!(socket.frame().await, ServerFrame::Unsubscribed(end) if end.id == Some(5)));
     theatre.stage.publish("news", "unheard");
     socket.say(r#"{"type":"ping","id":6}"#).await;
@@ -84,9 +98,15 @@ async fn topics_of_the_url_need_no_frame() {
     assert_eq!(subscribed(socket.frame().await).0, "recovered");
     let (items, _) = socket.items(2).await;
     let epoch = first.epoch.0;
-    assert_eq!(briefs(&items), [format!("{epoch}-2 2"), format!("{epoch}-3 3")]);
+    assert_eq!(
+        briefs(&items),
+        [format!("{epoch}-2 2"), format!("{epoch}-3 3")]
+    );
     socket.say(r#"{"type":"hello","id":1}"#).await;
-    assert!(matches!(socket.frame().await, ServerFrame::Error { id: Some(1), .. }));
+    assert!(matches!(
+        socket.frame().await,
+        ServerFrame::Error { id: Some(1), .. }
+    ));
     socket.close().await;
     theatre.close().await;
 }
@@ -104,11 +124,21 @@ async fn a_resume_inside_a_run_of_the_tail_asks_nobody() {
     let inside = fanfare_core::position::Position::new(last.epoch.0, 2);
     let mut socket = Socket::open(&theatre, &format!("/v1/ws?topic=news&from={inside}")).await;
     socket.frame().await;
-    assert_eq!(subscribed(socket.frame().await), ("recovered".to_owned(), Some(inside), last));
+    assert_eq!(
+        subscribed(socket.frame().await),
+        ("recovered".to_owned(), Some(inside), last)
+    );
     let (items, _) = socket.items(2).await;
-    assert_eq!(briefs(&items), [format!("{} 3", inside.next()), format!("{last} 4")]);
+    assert_eq!(
+        briefs(&items),
+        [format!("{} 3", inside.next()), format!("{last} 4")]
+    );
     assert_eq!(theatre.stage.reads(), reads, "the tail answered");
-    assert_eq!(theatre.stage.attachments(), 1, "sessions share the attachment");
+    assert_eq!(
+        theatre.stage.attachments(),
+        1,
+        "sessions share the attachment"
+    );
     keeper.close().await;
     socket.close().await;
     theatre.close().await;
@@ -119,17 +149,27 @@ async fn bad_frames_are_answered_and_worse_ones_end_the_session() {
     let theatre = theatre().await;
     let mut socket = greeted(&theatre).await;
     for (frame, field) in [
-        (r#"{"type":"publish","id":3,"topic":"news","data":"hi","colour":"red"}"#, "colour"),
+        (
+            r#"{"type":"publish","id":3,"topic":"news","data":"hi","colour":"red"}"#,
+            "colour",
+        ),
         (r#"{"type":"subscribe","id":4,"topic":"a..b"}"#, "topic"),
         (r#"{"type":"unsubscribe","id":5,"topic":"news"}"#, "topic"),
     ] {
         socket.say(frame).await;
-        let ServerFrame::Error { id, problem } = socket.frame().await else { panic!("{frame}") };
+        let ServerFrame::Error { id, problem } = socket.frame().await else {
+            panic!("{frame}")
+        };
         assert!(id.is_some());
         assert_eq!(problem.field.as_deref(), Some(field), "{frame}");
     }
-    socket.say(r#"{"type":"subscribe","id":6,"topic":"$vault"}"#).await;
-    assert!(matches!(socket.frame().await, ServerFrame::Error { id: Some(6), .. }));
+    socket
+        .say(r#"{"type":"subscribe","id":6,"topic":"$vault"}"#)
+        .await;
+    assert!(matches!(
+        socket.frame().await,
+        ServerFrame::Error { id: Some(6), .. }
+    ));
     socket.message(Message::binary(vec![1, 2, 3])).await;
     assert_eq!(socket.ending().await, ("protocol_error".to_owned(), 4605));
 
@@ -138,7 +178,12 @@ async fn bad_frames_are_answered_and_worse_ones_end_the_session() {
     assert_eq!(unkind.ending().await, ("protocol_error".to_owned(), 4605));
 
     let mut large = greeted(&theatre).await;
-    large.say(&format!(r#"{{"type":"ping","id":{}}}"#, " ".repeat(200_000))).await;
+    large
+        .say(&format!(
+            r#"{{"type":"ping","id":{}}}"#,
+            " ".repeat(200_000)
+        ))
+        .await;
     assert_eq!(large.ending().await, ("payload_too_large".to_owned(), 1009));
 
     let mut wrong = Socket::open(&theatre, "/v1/ws?topic=news&cursor=nonsense").await;
@@ -163,7 +208,9 @@ async fn a_client_that_is_gone_without_a_word_is_noticed() {
     socket.frame().await;
     subscribed(socket.frame().await);
     // The connection stays, but nobody reads or answers pings.
-    theatre.until("the session is over", || theatre.sessions().count() == 0).await;
+    theatre
+        .until("the session is over", || theatre.sessions().count() == 0)
+        .await;
     let lived = theatre.deps.clock.now();
     assert!((20..30).contains(&lived.as_secs()), "{lived:?}");
     drop(socket);
@@ -211,7 +258,10 @@ async fn a_slow_reader_gets_everything_in_order_and_stops_nobody() {
             slow.message(Message::Ping(vec![7].into())).await;
         }
         let items = slow.one_item().await;
-        assert!(items.starts_with(&format!("{epoch}-{n} ")), "{n}: {items:.20}");
+        assert!(
+            items.starts_with(&format!("{epoch}-{n} ")),
+            "{n}: {items:.20}"
+        );
     }
     fast.close().await;
     slow.close().await;
@@ -229,7 +279,9 @@ async fn a_reader_that_takes_nothing_is_sent_away() {
         theatre.stage.publish("news", &"z".repeat(1_000));
     }
     let begin = theatre.deps.clock.now();
-    theatre.until("the session is over", || theatre.sessions().count() == 0).await;
+    theatre
+        .until("the session is over", || theatre.sessions().count() == 0)
+        .await;
     let lived = (theatre.deps.clock.now() - begin).as_secs();
     assert!((58..70).contains(&lived), "{lived} s");
     drop(socket);
@@ -260,7 +312,10 @@ async fn a_slow_reader_of_a_conflating_topic_skips_to_the_newest() {
             at = gap.parse().unwrap();
             gaps += 1;
         } else {
-            assert!(item.starts_with(&format!("{epoch}-{} ", at + 1)), "{at}: {item:.30}");
+            assert!(
+                item.starts_with(&format!("{epoch}-{} ", at + 1)),
+                "{at}: {item:.30}"
+            );
             at += 1;
         }
     }
@@ -284,7 +339,8 @@ async fn a_session_of_two_topics_has_cursors_if_it_asks() {
     socket.items(1).await;
     drop(socket);
 
-    let mut again = Socket::open(&theatre, &format!("/v1/ws?topic=a&topic=b&cursor={cursor}")).await;
+    let mut again =
+        Socket::open(&theatre, &format!("/v1/ws?topic=a&topic=b&cursor={cursor}")).await;
     again.frame().await;
     let mut items = Vec::new();
     let mut answers = 0;
@@ -294,7 +350,10 @@ async fn a_session_of_two_topics_has_cursors_if_it_asks() {
                 assert_eq!(answer.answer.as_str(), "recovered");
                 answers += 1;
             }
-            ServerFrame::Items { items: some, cursor } => {
+            ServerFrame::Items {
+                items: some,
+                cursor,
+            } => {
                 assert_eq!(cursor, None, "not asked for");
                 items.extend(some);
             }

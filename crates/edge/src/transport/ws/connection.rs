@@ -56,7 +56,11 @@ pub(super) async fn run(
     let mut wishes = Vec::new();
     for topic in &query.topics {
         let wanted = since(&query, ReadRoute::Ws, topic);
-        if let Some(at) = query.cursor.as_ref().and_then(|presented| presented.get(topic)) {
+        if let Some(at) = query
+            .cursor
+            .as_ref()
+            .and_then(|presented| presented.get(topic))
+        {
             cursor.set(topic.hash64(), at);
         }
         wishes.push(Wish::stream(topic.clone(), wanted, query.min_position));
@@ -73,16 +77,23 @@ pub(super) async fn run(
         lost,
     };
     let vitals = sessions.vitals(&opening, true);
-    vitals.cursors.store(query.cursors, std::sync::atomic::Ordering::Relaxed);
+    vitals
+        .cursors
+        .store(query.cursors, std::sync::atomic::Ordering::Relaxed);
     let wire = WsWire::new(stream.socket().clone(), vitals.clone());
-    let delivery = Delivery::new(wire, cursor, clock.clone(), teller);
+    let delivery = Delivery::new(wire, cursor, &sessions.state.deps, teller);
     let voice = delivery.clone();
     let guard = match sessions.open(seat, opening, voice, vitals.clone()).await {
         Ok(guard) => guard,
         Err(refusal) => return refuse(&clock, stream, &refusal).await,
     };
     let limits = sessions.state.limits();
-    let shared = Shared { stream, delivery: delivery.clone(), vitals, clock: clock.clone() };
+    let shared = Shared {
+        stream,
+        delivery: delivery.clone(),
+        vitals,
+        clock: clock.clone(),
+    };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
@@ -93,7 +104,17 @@ pub(super) async fn run(
         WebSocketStream::from_partially_read(shared, early, Role::Server, Some(config)).await;
     let fetch = Fetch::new(sessions.reading().clone(), clock);
     let gate = Arc::new(Semaphore::new(limits.in_flight));
-    Connection { socket, delivery, fetch, guard, gate, limits, sessions }.serve().await;
+    Connection {
+        socket,
+        delivery,
+        fetch,
+        guard,
+        gate,
+        limits,
+        sessions,
+    }
+    .serve()
+    .await;
 }
 
 /// Says why there is no session, and closes.
@@ -140,8 +161,14 @@ impl Connection {
         let mut parting: Option<futures_util::future::BoxFuture<'static, ()>> = None;
         let mut reading = true;
         loop {
-            let clogged = self.delivery.from_wire(|wire| wire.is_clogged());
-            let Self { socket, delivery, fetch, gate, .. } = &mut self;
+            let clogged = self.delivery.take_from(|wire| wire.is_clogged());
+            let Self {
+                socket,
+                delivery,
+                fetch,
+                gate,
+                ..
+            } = &mut self;
             let stream = socket.get_ref().stream.clone();
             tokio::select! {
                 biased;
@@ -195,7 +222,11 @@ impl Connection {
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
                 let detail = format!("a frame has at most {} bytes", self.limits.frame);
                 let code = fanfare_core::code::Code::PayloadTooLarge;
-                bad(BadFrame { id: None, refusal: Refusal::new(code, detail), fatal: true });
+                bad(BadFrame {
+                    id: None,
+                    refusal: Refusal::new(code, detail),
+                    fatal: true,
+                });
                 false
             }
             // The Close was answered on the wire; nothing of ours follows it.
@@ -260,7 +291,8 @@ impl AsyncWrite for Shared {
         _cx: &mut Context<'_>,
         frames: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.delivery.with_wire(|wire| wire.push(Bytes::copy_from_slice(frames)));
+        self.delivery
+            .with_wire(|wire| wire.push(Bytes::copy_from_slice(frames)));
         Poll::Ready(Ok(frames.len()))
     }
 

@@ -40,7 +40,14 @@ pub(super) struct WsWire {
 
 impl WsWire {
     pub(super) fn new(socket: Arc<dyn Socket>, vitals: Arc<Vitals>) -> Self {
-        Self { socket, vitals, out: VecDeque::new(), bytes: 0, blocked: false, broken: false }
+        Self {
+            socket,
+            vitals,
+            out: VecDeque::new(),
+            bytes: 0,
+            blocked: false,
+            broken: false,
+        }
     }
 
     /// Takes whole frames.
@@ -63,7 +70,9 @@ impl WsWire {
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while written > 0 {
-            let Some(front) = self.out.front_mut() else { return };
+            let Some(front) = self.out.front_mut() else {
+                return;
+            };
             let step = written.min(front.len());
             front.advance(step);
             written -= step;
@@ -121,7 +130,12 @@ impl Wire for WsWire {
         let mut out = Vec::new();
         match said {
             Said::Welcome(welcome) => put_text_with(&mut out, |out| put_welcome(out, welcome)),
-            Said::Subscribed { id, topic, standing, cursor } => {
+            Said::Subscribed {
+                id,
+                topic,
+                standing,
+                cursor,
+            } => {
                 let subscribed = Subscribed::new(*id, topic.clone(), standing, cursor.clone());
                 Carrier::Ws.put_subscribed(&mut out, &subscribed);
             }
@@ -141,7 +155,10 @@ impl Wire for WsWire {
                 put_text_with(&mut out, |out| put_error(out, *id, refusal));
             }
             Said::Refreshed { id, expires_in_ms } => {
-                let refreshed = Refreshed { id: *id, expires_in_ms: *expires_in_ms };
+                let refreshed = Refreshed {
+                    id: *id,
+                    expires_in_ms: *expires_in_ms,
+                };
                 put_text_with(&mut out, |out| put_refreshed(out, refreshed));
             }
             Said::Pong { id } => put_text_with(&mut out, |out| put_pong(out, *id)),
@@ -170,6 +187,13 @@ impl Wire for WsWire {
             }
         }
         self.blocked = false;
-        (moved, if self.broken { Flush::Broken } else { Flush::Clear })
+        (
+            moved,
+            if self.broken {
+                Flush::Broken
+            } else {
+                Flush::Clear
+            },
+        )
     }
 }
