@@ -24,6 +24,9 @@ use crate::session::stage::{Theatre, pipe};
 /// What is waited for comes within this, by the clock of the test.
 const SOON: Duration = Duration::from_secs(20);
 
+/// Signs of life in a row after which a wait has failed: they come for ever.
+const QUIET: usize = 10;
+
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(SOON, future).await {
         Ok(value) => value,
@@ -125,12 +128,13 @@ impl Events {
 
     /// The next event, over `retry:` and comments.
     pub(super) async fn event(&mut self) -> Event {
-        loop {
+        for _ in 0..QUIET {
             match self.item().await.expect("the stream has not ended") {
                 SseItem::Event(event) => return event,
                 SseItem::Retry(_) | SseItem::Comment => {}
             }
         }
+        panic!("the stream beats and says nothing")
     }
 
     /// The next event, read as JSON.
@@ -221,14 +225,14 @@ impl Socket {
 
     /// Messages of the next so many items, and the cursor after the last.
     pub(super) async fn items(&mut self, count: usize) -> (Vec<Received>, Option<String>) {
-        let (mut all, mut last) = (Vec::new(), None);
+        let (mut all, mut last, mut beats) = (Vec::new(), None, 0);
         while all.len() < count {
             match self.frame().await {
                 ServerFrame::Items { items, cursor } => {
                     all.extend(items);
                     last = cursor;
                 }
-                ServerFrame::Heartbeat => {}
+                ServerFrame::Heartbeat if beats < QUIET => beats += 1,
                 other => panic!("not items: {other:?}"),
             }
         }
@@ -238,7 +242,7 @@ impl Socket {
 
     /// The next item, in short.
     pub(super) async fn one_item(&mut self) -> String {
-        loop {
+        for _ in 0..QUIET {
             if let Some(item) = self.ready.pop_front() {
                 return brief(&item);
             }
@@ -248,6 +252,15 @@ impl Socket {
                 other => panic!("not items: {other:?}"),
             }
         }
+        panic!("the session beats and says nothing")
+    }
+
+    /// Sends a Ping of 100 bytes; false if there is no room on the way for it.
+    pub(super) async fn ping_soon(&mut self) -> bool {
+        let ping = self.socket.send(Message::Ping(vec![7; 100].into()));
+        tokio::time::timeout(Duration::from_millis(500), ping)
+            .await
+            .is_ok()
     }
 
     pub(super) async fn close(mut self) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fanfare_core::rule::{RuleLayer, RuleTable, Slow};
 use fanfare_protocol::json::server_frame::ServerFrame;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
 use super::client::{Socket, briefs, one, subscribed};
 use crate::config::EdgeConfig;
@@ -362,5 +363,48 @@ async fn a_session_of_two_topics_has_cursors_if_it_asks() {
     }
     assert_eq!(briefs(&items), [format!("{missed} 2")]);
     again.close().await;
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_is_echoed() {
+    let theatre = theatre().await;
+    let mut socket = Socket::open(&theatre, "/v1/ws?topic=news").await;
+    socket.frame().await;
+    subscribed(socket.frame().await);
+    let close = CloseFrame {
+        code: CloseCode::Away,
+        reason: "bye".into(),
+    };
+    socket.message(Message::Close(Some(close.clone()))).await;
+    assert_eq!(socket.next().await, Some(Message::Close(Some(close))));
+    assert_eq!(socket.next().await, None);
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_and_does_not_read_is_read_no_more_until_it_does() {
+    let theatre = theatre().await;
+    let mut socket = Socket::with_room(&theatre, "/v1/ws?topic=news", 1_000).await;
+    socket.frame().await;
+    subscribed(socket.frame().await);
+    let mut asked = 0;
+    // In the end nothing fits on the way to the server: it does not read, so it holds no more.
+    while socket.ping_soon().await {
+        asked += 1;
+        assert!(asked < 100_000, "answers pile up without bound");
+    }
+    assert!(asked > 100, "{asked}");
+    let mut answered = 0;
+    while answered < asked {
+        match socket.next().await {
+            Some(Message::Pong(_)) => answered += 1,
+            Some(Message::Ping(_) | Message::Text(_)) => {}
+            other => panic!("{answered} of {asked}: {other:?}"),
+        }
+    }
+    socket.say(r#"{"type":"ping","id":1}"#).await;
+    assert_eq!(socket.frame().await, ServerFrame::Pong { id: Some(1) });
+    socket.close().await;
     theatre.close().await;
 }

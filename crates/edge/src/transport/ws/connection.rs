@@ -17,7 +17,7 @@ use fanfare_protocol::json::server_frame::Disconnect;
 use fanfare_protocol::limit::Limits;
 use fanfare_protocol::query::{ReadQuery, ReadRoute};
 use fanfare_protocol::run::Carrier;
-use futures_util::StreamExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use ractor::ActorRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Semaphore;
@@ -177,8 +177,11 @@ impl Connection {
                     parting = Some(clock.sleep(PARTING));
                 }
                 () = async { match &mut parting { Some(parting) => parting.await, None => std::future::pending().await } } => return,
-                flushed = pump(delivery, fetch, &stream) => {
-                    if flushed {
+                stopped = pump(delivery, fetch, &stream, clogged) => match stopped {
+                    // Reading goes on.
+                    Stopped::Eased => {}
+                    Stopped::Gone => return,
+                    Stopped::Said => {
                         let mut stream = stream;
                         let ended = part(&mut stream);
                         tokio::select! {
@@ -187,14 +190,18 @@ impl Connection {
                             _ = ended => {}
                             () = clock.sleep(PARTING) => {}
                         }
+                        return;
                     }
-                    return;
-                }
+                },
                 free = gate.clone().acquire_owned(), if permit.is_none() && reading => {
                     permit = free.ok();
                 }
                 message = socket.next(), if permit.is_some() && reading && !clogged => {
                     if let Some(permit) = permit.take() {
+                        if matches!(message, Some(Ok(Message::Close(_)))) {
+                            // tungstenite has its answer ready: onto the wire with it.
+                            socket.flush().await.ok();
+                        }
                         reading = self.take(message, permit);
                     }
                 }
@@ -242,19 +249,39 @@ fn cast(actor: &ActorRef<Msg>, msg: Msg) -> bool {
     actor.cast(msg).is_ok()
 }
 
-/// Pumps until the session is over: true if all was said, false if the other end is gone.
-async fn pump(delivery: &Delivery<WsWire>, fetch: &mut Fetch, stream: &Stream) -> bool {
+/// Why a pump stopped.
+enum Stopped {
+    /// The session is over and all was said.
+    Said,
+    /// The other end is gone.
+    Gone,
+    /// It was clogged, and is not any more.
+    Eased,
+}
+
+/// Pumps until the session is over, or until a clogged wire has room again.
+async fn pump(
+    delivery: &Delivery<WsWire>,
+    fetch: &mut Fetch,
+    stream: &Stream,
+    clogged: bool,
+) -> Stopped {
     poll_fn(|cx| {
         loop {
-            match delivery.poll_pump(cx, fetch) {
-                Pumped::Over => return Poll::Ready(true),
-                Pumped::Broken => return Poll::Ready(false),
-                Pumped::Idle => return Poll::Pending,
-                Pumped::Waits => {
-                    if std::task::ready!(stream.socket().poll_write_ready(cx)).is_err() {
-                        return Poll::Ready(false);
-                    }
-                }
+            let pumped = delivery.poll_pump(cx, fetch);
+            match pumped {
+                Pumped::Over => return Poll::Ready(Stopped::Said),
+                Pumped::Broken => return Poll::Ready(Stopped::Gone),
+                Pumped::Idle | Pumped::Waits => {}
+            }
+            if clogged && !delivery.take_from(|wire| wire.is_clogged()) {
+                return Poll::Ready(Stopped::Eased);
+            }
+            if pumped == Pumped::Idle {
+                return Poll::Pending;
+            }
+            if std::task::ready!(stream.socket().poll_write_ready(cx)).is_err() {
+                return Poll::Ready(Stopped::Gone);
             }
         }
     })
