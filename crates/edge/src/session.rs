@@ -5,6 +5,7 @@ pub(crate) mod attach;
 pub(crate) mod body;
 pub(crate) mod delivery;
 pub(crate) mod fetch;
+mod locked;
 pub(crate) mod pour;
 pub(crate) mod wire;
 

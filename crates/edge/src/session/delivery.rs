@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use fanfare_core::code::Code;
 use fanfare_core::cursor::Cursor;
@@ -13,50 +12,19 @@ use fanfare_core::name::TopicName;
 use fanfare_core::position::Position;
 use fanfare_core::receipt::Refusal;
 use fanfare_core::relay::Span;
-use fanfare_core::rule::Class;
 use fanfare_core::session::Pulse;
-use fanfare_core::subscription::{Drained, Paged, Phase, Subscription};
+use fanfare_core::subscription::{Paged, Phase, Subscription};
 use fanfare_host::{Clock, Counter};
 
 use super::fetch::{Fetch, Want};
+use super::locked::{AHEAD, State, Sub};
 use super::pour::{Counts, Pour, Tape};
 use super::wire::{Flush, Said, Wire};
 use crate::config::EdgeDeps;
 use crate::relay::{Block, EdgeRun, Outlet, locked};
 
-/// A subscription that stays ahead of its relay for so long asks the leader.
-const AHEAD: Duration = Duration::from_secs(2);
 /// Pages and drains of one turn of the pump before others get the processor.
 const TURNS: usize = 16;
-
-struct Sub {
-    id: u64,
-    /// Its place on the relay's list.
-    key: Option<u64>,
-    topic: TopicName,
-    hash: u64,
-    tape: Tape,
-    core: Subscription<Arc<EdgeRun>>,
-    ahead_since: Option<Duration>,
-    /// A page is to come from the leader: a replica's had nothing.
-    ask_leader: bool,
-    /// The last page had nothing new, or failed.
-    fruitless: bool,
-}
-
-struct State<W> {
-    subs: Vec<Sub>,
-    wire: W,
-    cursor: Cursor,
-    waker: Option<Waker>,
-    /// The pump was woken and has not looked yet.
-    news: bool,
-    /// Nothing is said any more.
-    over: bool,
-    next_sub: u64,
-    sent: Duration,
-    stuck: Option<Duration>,
-}
 
 /// A session's delivery as its actor sees it, whatever the wire.
 pub(crate) trait Voice: Outlet {
@@ -104,102 +72,6 @@ pub(crate) enum Pumped {
     Over,
     /// The other end is gone.
     Broken,
-}
-
-impl<W: Wire> State<W> {
-    /// Moves the wire on and takes note of its progress.
-    fn flush(&mut self, now: Duration, counts: &Counts) -> Flush {
-        let (moved, flush) = self.wire.flush();
-        if moved {
-            counts.metrics.writes.inc();
-            self.sent = now;
-        }
-        self.stuck = match (flush, moved) {
-            (Flush::Clear, _) => None,
-            (Flush::Waits | Flush::Broken, true) => Some(now),
-            (Flush::Waits | Flush::Broken, false) => self.stuck.or(Some(now)),
-        };
-        flush
-    }
-
-    /// True once: the pump has to be woken, and was not since it last looked.
-    fn wake(&mut self) -> Option<Waker> {
-        if std::mem::replace(&mut self.news, true) {
-            None
-        } else {
-            self.waker.take()
-        }
-    }
-
-    /// True if the session's cursor is that of one topic: then shared bytes can carry it.
-    fn solo(&self) -> bool {
-        self.cursor.rows().len() == 1
-    }
-
-    /// Drains every subscription that is not at head; says which page is wanted next.
-    fn drain(&mut self, now: Duration, counts: &Counts) -> Option<Want> {
-        let solo = self.solo();
-        let mut wanted: Option<Want> = None;
-        let Self {
-            subs, wire, cursor, ..
-        } = self;
-        for sub in subs
-            .iter_mut()
-            .filter(|sub| sub.core.phase() == Phase::Behind)
-        {
-            let Sub {
-                topic,
-                hash,
-                tape,
-                core,
-                ..
-            } = sub;
-            let html = core.policy().html;
-            let mut pour = Pour {
-                wire,
-                cursor,
-                topic,
-                hash: *hash,
-                html,
-                solo,
-                counts,
-            };
-            let drained = core.drain(tape, &mut pour);
-            let page = match drained {
-                Drained::Head | Drained::Idle | Drained::Wait { ahead: false } => {
-                    sub.ahead_since = None;
-                    false
-                }
-                Drained::Blocked => break,
-                Drained::Page(_) => true,
-                Drained::Wait { ahead: true } => {
-                    let since = *sub.ahead_since.get_or_insert(now);
-                    sub.ask_leader = true;
-                    now.saturating_sub(since) >= AHEAD
-                }
-            };
-            let better = wanted
-                .as_ref()
-                .is_none_or(|other| other.pause && !sub.fruitless);
-            if page && better {
-                wanted = Some(Want {
-                    sub: sub.id,
-                    topic: sub.topic.clone(),
-                    after: sub.core.at(),
-                    leader: sub.ask_leader || sub.core.policy().class == Class::Ephemeral,
-                    pause: sub.fruitless,
-                });
-            }
-        }
-        // Who waited for this page waits at the end of the line for the next.
-        if let Some(want) = &wanted
-            && let Some(at) = subs.iter().position(|sub| sub.id == want.sub)
-        {
-            let sub = subs.remove(at);
-            subs.push(sub);
-        }
-        wanted
-    }
 }
 
 impl<W: Wire> Delivery<W> {
@@ -381,15 +253,6 @@ impl<W: Wire> Delivery<W> {
         if let Said::Disconnect { why, .. } = said {
             state.over = true;
             locked(&self.ended_by).get_or_insert(why.code);
-        }
-    }
-}
-
-impl Drop for Sub {
-    /// Whatever becomes of the session, the relay does not keep its place.
-    fn drop(&mut self) {
-        if let (Tape::Relay(relay), Some(key)) = (&self.tape, self.key) {
-            relay.leave(key);
         }
     }
 }

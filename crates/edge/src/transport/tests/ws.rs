@@ -408,3 +408,47 @@ async fn a_client_that_asks_and_does_not_read_is_read_no_more_until_it_does() {
     socket.close().await;
     theatre.close().await;
 }
+
+/// On threads: relay and pumps meet at the same sessions, whose sockets block at any moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn relay_and_pumps_on_threads_keep_the_order() {
+    let theatre = theatre().await;
+    theatre.stage.rules(&many(Slow::CatchUp));
+    let mut sockets = Vec::new();
+    for n in 0..24 {
+        let room = 200 + 100 * (n % 8);
+        let mut socket = Socket::with_room(&theatre, "/v1/ws?topic=a&topic=b", room).await;
+        socket.frame().await;
+        subscribed(socket.frame().await);
+        subscribed(socket.frame().await);
+        sockets.push(socket);
+    }
+    let count = 1_000_u64;
+    let first = theatre.stage.publish("a", "a 0");
+    let other = theatre.stage.publish("b", "b 0");
+    let stage = theatre.stage.clone();
+    let publisher = tokio::task::spawn_blocking(move || {
+        for n in 1..count {
+            stage.publish("a", &format!("a {n}"));
+            stage.publish("b", &format!("b {n}"));
+        }
+    });
+    let read = |mut socket: Socket| async move {
+        let mut next = [first, other];
+        for _ in 0..2 * count {
+            let item = socket.one_item().await;
+            let which = usize::from(item.contains(" b "));
+            let (at, topic) = (next[which], ["a", "b"][which]);
+            assert_eq!(item, format!("{at} {topic} {}", at.offset.0 - 1));
+            next[which] = at.next();
+        }
+        socket.close().await;
+    };
+    let readers: Vec<_> = sockets.into_iter().map(read).collect();
+    futures_util::future::join_all(readers).await;
+    publisher.await.unwrap();
+    theatre
+        .until("no session is left", || theatre.sessions().count() == 0)
+        .await;
+    theatre.deps.stop.cancel();
+}
