@@ -54,6 +54,9 @@ pub struct Plan {
     /// Where data, logs and observations go; a temporary directory if absent.
     #[arg(long)]
     pub dir: Option<PathBuf>,
+    /// Put before the names of publishers, so that two runs on one cluster share no keys.
+    #[arg(skip)]
+    pub run: String,
     /// Print the outcome as JSON.
     #[arg(long)]
     pub json: bool,

@@ -132,10 +132,6 @@ impl Publisher {
         let topic = self.topics[which].clone();
         let draft = format!("{}-{n}", self.name);
         let mut text = format!("{draft} {topic} ");
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "payloads of a load differ by chance"
-        )]
         let mut rng = rand::rng();
         while text.len() < self.plan.payload {
             text.push(char::from(rng.random_range(b'a'..=b'z')));

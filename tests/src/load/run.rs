@@ -90,10 +90,6 @@ async fn view(node: &Node) -> Result<pb::ClusterView> {
     Ok(admin.get_view(pb::GetViewRequest {}).await?.into_inner())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the harness's files, not a node's"
-)]
 fn write_observations(dir: &std::path::Path, lines: &[fanfare_checker::Line]) -> Result<()> {
     let file = std::fs::File::create(dir.join("observations.jsonl"))?;
     let recorder = fanfare_checker::Recorder::new(std::io::BufWriter::new(file));

@@ -165,7 +165,7 @@ fn start_publishers(
             .filter(|t| t % plan.streams == n)
             .map(Plan::topic);
         let publisher = Publisher {
-            name: format!("p{n}"),
+            name: format!("{}p{n}", plan.run),
             topics: topics.collect(),
             nodes: nodes.to_vec(),
             home: n,

@@ -35,6 +35,13 @@ pub async fn acks(plan: &AckPlan) -> Result<String> {
     load.rate = plan.rate;
     load.seconds = plan.seconds;
     load.subscribers = 0;
+    // The first drafts of a new cluster wait for leaders and for the rule: not what is measured.
+    let warm = Plan {
+        seconds: 3,
+        run: "warm-".to_owned(),
+        ..load.clone()
+    };
+    Traffic::start(&warm, &nodes).await?.finish().await?;
     let traffic = Traffic::start(&load, &nodes).await?;
     let (outcome, _) = traffic.finish().await?;
     drop(cluster);

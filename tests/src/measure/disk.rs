@@ -8,10 +8,6 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 
 /// Latencies of `fdatasync` in µs, over three writers in `dir` for `time`.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "measures the machine, not a node"
-)]
 pub fn three_writers(dir: &Path, time: Duration) -> Result<Histogram<u64>> {
     let writers: Vec<_> = (0..3)
         .map(|n| {

@@ -6,10 +6,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 /// Resident memory of a process, in bytes.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the system's files, not a node's"
-)]
 pub fn resident(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -22,10 +18,6 @@ pub fn resident(pid: u32) -> Result<u64> {
 }
 
 /// CPU time of a process, all its threads, in user and kernel mode.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the system's files, not a node's"
-)]
 pub fn cpu(pid: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in parentheses, may hold spaces.

@@ -11,7 +11,7 @@ use super::seen::{Attached, Gap, Message, Seen};
 use super::session::Begin;
 
 /// The generated code of `fanfare.v1`.
-#[expect(clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
+#[expect(clippy::all, reason = "generated")]
 pub mod pb {
     tonic::include_proto!("fanfare.v1");
 }

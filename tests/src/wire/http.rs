@@ -154,10 +154,6 @@ pub fn metrics(text: &str) -> BTreeMap<String, f64> {
     .collect()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a client of the harness, not a node"
-)]
 pub(super) async fn connect(address: &str) -> Result<tokio::net::TcpStream> {
     let stream = tokio::net::TcpStream::connect(address).await;
     let stream = stream.with_context(|| format!("connecting to {address}"))?;
@@ -165,10 +161,6 @@ pub(super) async fn connect(address: &str) -> Result<tokio::net::TcpStream> {
     Ok(stream)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a client of the harness, not a node"
-)]
 pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(task);
 }
