@@ -10,6 +10,7 @@ use fanfare_core::position::Position;
 use fanfare_server::dev::{self, Act, Addresses, Plan};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::process::free_port;
 use crate::wait;
@@ -43,7 +44,9 @@ impl Cluster {
 
     fn start(count: usize) -> Result<Self> {
         // Logs of the nodes by RUST_LOG; another test of the process may have set them up.
-        let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env());
+        let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
+        let filter = filter.from_env_lossy();
+        let logs = tracing_subscriber::fmt().with_env_filter(filter);
         drop(logs.with_writer(std::io::stderr).try_init());
         let dir = tempfile::tempdir()?;
         let local = || Ok::<_, anyhow::Error>(SocketAddr::from(([127, 0, 0, 1], free_port()?)));

@@ -23,20 +23,20 @@ use tracing::{debug, warn};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Most connections at once; one more is closed at accept.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Time from accept to a whole first request head.
-    pub header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
     /// Longest request head, in bytes.
-    pub head_bytes: usize,
+    pub(crate) head_bytes: usize,
     /// Streams of one HTTP/2 connection.
-    pub http2_streams: u32,
+    pub(crate) http2_streams: u32,
     /// Bytes a peer may send on an HTTP/2 stream before they are read.
-    pub http2_window: u32,
+    pub(crate) http2_window: u32,
 }
 
 impl Limits {
     /// For a door anybody reaches.
-    pub fn public(connections: usize, header_timeout: Duration) -> Self {
+    pub(crate) fn public(connections: usize, header_timeout: Duration) -> Self {
         Self {
             connections,
             header_timeout,
@@ -47,7 +47,7 @@ impl Limits {
     }
 
     /// For the other nodes of the cluster.
-    pub fn peers() -> Self {
+    pub(crate) fn peers() -> Self {
         Self {
             connections: 1_024,
             header_timeout: Duration::from_secs(5),
@@ -61,12 +61,12 @@ impl Limits {
 /// What an accept loop stands on.
 #[derive(Clone)]
 pub(crate) struct Ground {
-    pub clock: Arc<dyn Clock>,
-    pub tracker: TaskTracker,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tracker: TaskTracker,
     /// Stop accepting, let requests in flight end.
-    pub stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// Drop what is still open.
-    pub abort: CancellationToken,
+    pub(crate) abort: CancellationToken,
 }
 
 /// Accepts until stopped, then lets what is in flight end until aborted. Returns once no
@@ -156,6 +156,8 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(axum::extract::ConnectInfo(from));
+    request
+        .extensions_mut()
+        .insert(axum::extract::ConnectInfo(from));
     service.oneshot(request).await
 }

@@ -82,12 +82,19 @@ impl Admin {
                     behind: replica.behind.clone(),
                 };
             } else if replica.term > known.term {
-                *known = ShardStatus { leader: None, term: replica.term, behind: Vec::new() };
+                *known = ShardStatus {
+                    leader: None,
+                    term: replica.term,
+                    behind: Vec::new(),
+                };
             }
         };
         for (node, seen) in self.handle.seen() {
             if seen.alive {
-                seen.beat.replicas.iter().for_each(|replica| see(node, replica));
+                seen.beat
+                    .replicas
+                    .iter()
+                    .for_each(|replica| see(node, replica));
             }
         }
         for own in self.broker.status() {
@@ -103,9 +110,19 @@ impl Admin {
                 },
             );
         }
-        let unknown = || ShardStatus { leader: None, term: Term(0), behind: Vec::new() };
-        let rows = view.shards.iter().map(|row| best.remove(&row.id).unwrap_or_else(unknown));
-        ClusterStatus { shards: rows.collect(), view }
+        let unknown = || ShardStatus {
+            leader: None,
+            term: Term(0),
+            behind: Vec::new(),
+        };
+        let rows = view
+            .shards
+            .iter()
+            .map(|row| best.remove(&row.id).unwrap_or_else(unknown));
+        ClusterStatus {
+            shards: rows.collect(),
+            view,
+        }
     }
 }
 

@@ -20,26 +20,40 @@ impl<C: 'static> Codec<C> for Stored<C> {
     }
 
     fn decode(&self, bytes: &Bytes) -> Result<C, Malformed> {
-        (self.decode)(bytes).map_err(|bad| Malformed { what: bad.to_string() })
+        (self.decode)(bytes).map_err(|bad| Malformed {
+            what: bad.to_string(),
+        })
     }
 }
 
 /// Entries of shards.
 pub(crate) fn entries() -> Arc<dyn Codec<Entry>> {
-    Arc::new(Stored { encode: stored::encode_entry, decode: stored::decode_entry })
+    Arc::new(Stored {
+        encode: stored::encode_entry,
+        decode: stored::decode_entry,
+    })
 }
 
 /// Blocks of shards' snapshots.
 pub(crate) fn blocks() -> Arc<dyn Codec<Block>> {
-    Arc::new(Stored { encode: stored::encode_block, decode: stored::decode_block })
+    Arc::new(Stored {
+        encode: stored::encode_block,
+        decode: stored::decode_block,
+    })
 }
 
 /// Commands of the metadata group.
 pub(crate) fn commands() -> Arc<dyn Codec<Command>> {
-    Arc::new(Stored { encode: stored::encode_view_command, decode: stored::decode_view_command })
+    Arc::new(Stored {
+        encode: stored::encode_view_command,
+        decode: stored::decode_view_command,
+    })
 }
 
 /// The whole view.
 pub(crate) fn views() -> Arc<dyn Codec<View>> {
-    Arc::new(Stored { encode: stored::encode_view, decode: stored::decode_view })
+    Arc::new(Stored {
+        encode: stored::encode_view,
+        decode: stored::decode_view,
+    })
 }

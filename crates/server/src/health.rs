@@ -60,7 +60,11 @@ impl Health {
         if let Some(missing) = Condition::ALL.iter().find(|c| !state.met.contains(c)) {
             return Err(missing.lacking());
         }
-        if log_writable { Ok(()) } else { Err("the disk is full: drafts are refused") }
+        if log_writable {
+            Ok(())
+        } else {
+            Err("the disk is full: drafts are refused")
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -31,41 +31,161 @@ enum Value {
 
 impl Metrics {
     fn rows(&self) -> Vec<Row> {
-        let counter = |name, help, value: u64| Row { name, help, value: Value::Counter(value) };
-        let gauge = |name, help, value: u64| Row { name, help, value: Value::Gauge(value) };
+        let counter = |name, help, value: u64| Row {
+            name,
+            help,
+            value: Value::Counter(value),
+        };
+        let gauge = |name, help, value: u64| Row {
+            name,
+            help,
+            value: Value::Gauge(value),
+        };
         let (b, e) = (&self.broker, &self.edge);
         vec![
-            counter("published", "Drafts acked by this node's shards, repeats of a key included", b.placed.get()),
-            counter("published_ephemeral", "Of these, messages of ephemeral topics", b.ephemeral.get()),
-            counter("publish_duplicates", "Acked repeats of a key", b.duplicates.get()),
-            counter("publish_refused", "Drafts with a definite failure at this node's shards", b.refused.get()),
-            counter("publish_unknown", "Drafts whose result this node's shards did not learn", b.unknown.get()),
-            counter("publish_overloaded", "Drafts refused for want of room", b.overloaded.get()),
-            counter("publish_rerouted", "Drafts sent back to find the leader", b.rerouted.get()),
-            counter("batches", "Entries proposed by this node's shards", b.batches.get()),
-            counter("batched_drafts", "Drafts in these entries", b.batched_drafts.get()),
+            counter(
+                "published",
+                "Drafts acked by this node's shards, repeats of a key included",
+                b.placed.get(),
+            ),
+            counter(
+                "published_ephemeral",
+                "Of these, messages of ephemeral topics",
+                b.ephemeral.get(),
+            ),
+            counter(
+                "publish_duplicates",
+                "Acked repeats of a key",
+                b.duplicates.get(),
+            ),
+            counter(
+                "publish_refused",
+                "Drafts with a definite failure at this node's shards",
+                b.refused.get(),
+            ),
+            counter(
+                "publish_unknown",
+                "Drafts whose result this node's shards did not learn",
+                b.unknown.get(),
+            ),
+            counter(
+                "publish_overloaded",
+                "Drafts refused for want of room",
+                b.overloaded.get(),
+            ),
+            counter(
+                "publish_rerouted",
+                "Drafts sent back to find the leader",
+                b.rerouted.get(),
+            ),
+            counter(
+                "batches",
+                "Entries proposed by this node's shards",
+                b.batches.get(),
+            ),
+            counter(
+                "batched_drafts",
+                "Drafts in these entries",
+                b.batched_drafts.get(),
+            ),
             counter("runs", "Runs queued for edges", b.runs.get()),
-            counter("run_messages", "Messages in these runs", b.run_messages.get()),
-            counter("attachments", "Attachments of edges begun live", b.attached.get()),
-            counter("attachments_lagging", "Attachments ended because the edge was too slow", b.lagging.get()),
-            gauge("topic_actors", "Topics of this node that have an actor", b.topics.get()),
-            gauge("delivery_links", "Open delivery links to this node's shards", b.delivery_links.get()),
-            gauge("publish_links", "Open publish links to this node's shards", b.publish_links.get()),
-            counter("confirmations", "Rounds in which a leader asked a majority", b.confirmations.get()),
-            counter("confirmed_reads", "Reads that these rounds confirmed", b.confirmed_reads.get()),
-            counter("positions_ahead", "Positions above the head, confirmed: each means that data was lost", b.positions_ahead.get()),
-            counter("reigns", "Times a replica of this node began to lead", b.reigns.get()),
-            counter("abdications", "Times a replica of this node ended to lead", b.abdications.get()),
-            counter("actor_restarts", "Actors that failed and were replaced", b.restarts.get()),
-            gauge("sessions", "Open sessions of this node, waiting polls included", e.sessions.get()),
+            counter(
+                "run_messages",
+                "Messages in these runs",
+                b.run_messages.get(),
+            ),
+            counter(
+                "attachments",
+                "Attachments of edges begun live",
+                b.attached.get(),
+            ),
+            counter(
+                "attachments_lagging",
+                "Attachments ended because the edge was too slow",
+                b.lagging.get(),
+            ),
+            gauge(
+                "topic_actors",
+                "Topics of this node that have an actor",
+                b.topics.get(),
+            ),
+            gauge(
+                "delivery_links",
+                "Open delivery links to this node's shards",
+                b.delivery_links.get(),
+            ),
+            gauge(
+                "publish_links",
+                "Open publish links to this node's shards",
+                b.publish_links.get(),
+            ),
+            counter(
+                "confirmations",
+                "Rounds in which a leader asked a majority",
+                b.confirmations.get(),
+            ),
+            counter(
+                "confirmed_reads",
+                "Reads that these rounds confirmed",
+                b.confirmed_reads.get(),
+            ),
+            counter(
+                "positions_ahead",
+                "Positions above the head, confirmed: each means that data was lost",
+                b.positions_ahead.get(),
+            ),
+            counter(
+                "reigns",
+                "Times a replica of this node began to lead",
+                b.reigns.get(),
+            ),
+            counter(
+                "abdications",
+                "Times a replica of this node ended to lead",
+                b.abdications.get(),
+            ),
+            counter(
+                "actor_restarts",
+                "Actors that failed and were replaced",
+                b.restarts.get(),
+            ),
+            gauge(
+                "sessions",
+                "Open sessions of this node, waiting polls included",
+                e.sessions.get(),
+            ),
             counter("sessions_ended", "Sessions that ended", e.ended.get()),
-            counter("delivered", "Messages handed to sessions' transports", e.delivered.get()),
-            counter("delivery_writes", "Writes to sockets and bodies that carried them", e.writes.get()),
+            counter(
+                "delivered",
+                "Messages handed to sessions' transports",
+                e.delivered.get(),
+            ),
+            counter(
+                "delivery_writes",
+                "Writes to sockets and bodies that carried them",
+                e.writes.get(),
+            ),
             counter("gaps", "Gaps told to subscribers", e.gaps.get()),
-            counter("resumes", "Subscriptions that presented a position", e.resumes.get()),
-            counter("reattached", "Topics attached again after a lost leader, link or digest", e.reattached.get()),
-            counter("digest_mismatches", "Digests of a leader that did not match twice in a row", e.digest_mismatches.get()),
-            counter("pages", "Pages of history read for sessions and polls", e.pages.get()),
+            counter(
+                "resumes",
+                "Subscriptions that presented a position",
+                e.resumes.get(),
+            ),
+            counter(
+                "reattached",
+                "Topics attached again after a lost leader, link or digest",
+                e.reattached.get(),
+            ),
+            counter(
+                "digest_mismatches",
+                "Digests of a leader that did not match twice in a row",
+                e.digest_mismatches.get(),
+            ),
+            counter(
+                "pages",
+                "Pages of history read for sessions and polls",
+                e.pages.get(),
+            ),
         ]
     }
 }

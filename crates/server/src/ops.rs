@@ -52,8 +52,12 @@ async fn no_pages(request: Request, next: Next) -> Response {
 
 /// True if the `Host` is `localhost` or a loopback address. HTTP/2 has it in the URI: absent here.
 pub(crate) fn host_is_local(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST) else { return true };
-    let Ok(host) = host.to_str() else { return false };
+    let Some(host) = headers.get(header::HOST) else {
+        return true;
+    };
+    let Ok(host) = host.to_str() else {
+        return false;
+    };
     is_local(host)
 }
 
@@ -63,13 +67,20 @@ pub(crate) fn is_local(host: &str) -> bool {
         Some((inside, _)) => inside,
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    name == "localhost"
+        || name
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 async fn ready(State(ops): State<Arc<Ops>>) -> Response {
     match ops.health.ready((ops.log_writable)()) {
         Ok(()) => "ok\n".into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+        Err(why) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {why}\n"),
+        )
+            .into_response(),
     }
 }
 
@@ -86,7 +97,11 @@ struct InitQuery {
 
 async fn init(State(ops): State<Arc<Ops>>, Query(query): Query<InitQuery>) -> Response {
     if !(1..=1024).contains(&query.shards) {
-        return problem(StatusCode::BAD_REQUEST, "invalid_argument", "`shards` is from 1 to 1024");
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "invalid_argument",
+            "`shards` is from 1 to 1024",
+        );
     }
     match ops.cluster.init(query.shards).await {
         Ok(cluster) => {
@@ -117,10 +132,22 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are_local() {
-        for local in ["localhost", "localhost:9100", "127.0.0.1:9100", "127.8.8.8", "[::1]:9100"] {
+        for local in [
+            "localhost",
+            "localhost:9100",
+            "127.0.0.1:9100",
+            "127.8.8.8",
+            "[::1]:9100",
+        ] {
             assert!(is_local(local), "{local}");
         }
-        for strange in ["evil.example", "localhost.evil.example:80", "10.0.0.1", "[2001::1]:80", ""] {
+        for strange in [
+            "evil.example",
+            "localhost.evil.example:80",
+            "10.0.0.1",
+            "[2001::1]:80",
+            "",
+        ] {
             assert!(!is_local(strange), "{strange}");
         }
     }

@@ -43,7 +43,11 @@ impl Wire for RaftWire {
     fn call(&self, call: Call) -> BoxFuture<'static, Result<Bytes, WireError>> {
         let Call { route, kind, body } = call;
         let asked = self.find(route.to).map(|(clients, at)| {
-            let call = RaftCall { route: to_rpc(route, kind), body, bulk: false };
+            let call = RaftCall {
+                route: to_rpc(route, kind),
+                body,
+                bulk: false,
+            };
             clients.raft(&at, call, CALL)
         });
         async move { asked?.await.map_err(from_rpc) }.boxed()
@@ -57,9 +61,7 @@ impl Wire for RaftWire {
         let (answers, rx) = mpsc::channel(8);
         let found = self.find(route.to);
         let mut opened = match found {
-            Ok((clients, at)) => {
-                clients.raft_pipeline(&at, to_rpc(route, Kind::Append), bodies)
-            }
+            Ok((clients, at)) => clients.raft_pipeline(&at, to_rpc(route, Kind::Append), bodies),
             Err(error) => {
                 // The channel is new and empty.
                 drop(answers.try_send(Err(error)));
@@ -95,7 +97,9 @@ impl RaftDoor for RaftService {
         let door = self.0.clone();
         async move {
             let (route, kind) = from_route(route)?;
-            door.serve(Call { route, kind, body }).await.map_err(to_error)
+            door.serve(Call { route, kind, body })
+                .await
+                .map_err(to_error)
         }
         .boxed()
     }
@@ -139,7 +143,12 @@ fn to_rpc(route: Route, kind: Kind) -> RaftRoute {
         Kind::PreVote => 3,
         Kind::Transfer => 4,
     };
-    RaftRoute { shard, from: route.from.0, to: route.to.0, kind }
+    RaftRoute {
+        shard,
+        from: route.from.0,
+        to: route.to.0,
+        kind,
+    }
 }
 
 fn from_route(route: RaftRoute) -> Result<(Route, Kind), RaftError> {
@@ -150,8 +159,17 @@ fn from_route(route: RaftRoute) -> Result<(Route, Kind), RaftError> {
         4 => Kind::Transfer,
         other => return Err(RaftError::Failed(format!("unknown kind of call: {other}"))),
     };
-    let group = route.shard.map_or(GroupId::Meta, |shard| GroupId::Shard(ShardId(shard)));
-    Ok((Route { group, from: ReplicaId(route.from), to: ReplicaId(route.to) }, kind))
+    let group = route
+        .shard
+        .map_or(GroupId::Meta, |shard| GroupId::Shard(ShardId(shard)));
+    Ok((
+        Route {
+            group,
+            from: ReplicaId(route.from),
+            to: ReplicaId(route.to),
+        },
+        kind,
+    ))
 }
 
 fn from_rpc(error: RaftError) -> WireError {
@@ -180,9 +198,17 @@ mod tests {
 
     #[test]
     fn routes_come_back_as_they_were_sent() {
-        for group in [GroupId::Meta, GroupId::Shard(ShardId(0)), GroupId::Shard(ShardId(7))] {
+        for group in [
+            GroupId::Meta,
+            GroupId::Shard(ShardId(0)),
+            GroupId::Shard(ShardId(7)),
+        ] {
             for kind in [Kind::Append, Kind::Vote, Kind::PreVote, Kind::Transfer] {
-                let route = Route { group, from: ReplicaId(1), to: ReplicaId(2) };
+                let route = Route {
+                    group,
+                    from: ReplicaId(1),
+                    to: ReplicaId(2),
+                };
                 assert_eq!(from_route(to_rpc(route, kind)), Ok((route, kind)));
             }
         }
@@ -190,7 +216,12 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_refused() {
-        let route = RaftRoute { shard: None, from: 1, to: 2, kind: 9 };
+        let route = RaftRoute {
+            shard: None,
+            from: 1,
+            to: 2,
+            kind: 9,
+        };
         assert!(from_route(route).is_err());
     }
 }

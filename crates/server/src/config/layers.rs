@@ -108,7 +108,12 @@ impl Layers {
             };
             match value {
                 Value::Table(inner) => self.table(&key, inner, source),
-                other => self.set(key, other, source.clone()),
+                other @ (Value::String(_)
+                | Value::Integer(_)
+                | Value::Float(_)
+                | Value::Boolean(_)
+                | Value::Datetime(_)
+                | Value::Array(_)) => self.set(key, other, source.clone()),
             }
         }
     }

@@ -43,7 +43,11 @@ impl Gate {
     fn wait(&self) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // The guard says nothing.
-        drop(self.moved.wait_while(open, |open| !*open).unwrap_or_else(PoisonError::into_inner));
+        drop(
+            self.moved
+                .wait_while(open, |open| !*open)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     fn open(&self) {
@@ -54,7 +58,13 @@ impl Gate {
 
 impl Host {
     pub(super) fn new(config: Config, init: Option<u32>, workers: usize, routes: Router) -> Self {
-        Self { config, init, workers, routes, running: None }
+        Self {
+            config,
+            init,
+            workers,
+            routes,
+            running: None,
+        }
     }
 
     pub(super) fn start(&mut self) -> Result<()> {
@@ -81,15 +91,20 @@ impl Host {
             };
             Node::start(config, deps, mode).await
         })?;
-        self.running = Some(Running { runtime, node, disk, paused: None });
+        self.running = Some(Running {
+            runtime,
+            node,
+            disk,
+            paused: None,
+        });
         Ok(())
     }
 
     pub(super) fn ready(&self) -> Result<()> {
         let running = self.running()?;
-        let ready = running.runtime.block_on(async {
-            tokio::time::timeout(READY, running.node.ready()).await
-        });
+        let ready = running
+            .runtime
+            .block_on(async { tokio::time::timeout(READY, running.node.ready()).await });
         match ready {
             Ok(Ok(())) => Ok(()),
             Ok(Err(fatal)) => bail!("{} ended: {:#}", self.config.name, fatal.0),
@@ -129,7 +144,11 @@ impl Host {
 
     pub(super) fn resume(&mut self) -> Result<()> {
         let running = self.running.as_mut().context("the node does not run")?;
-        running.paused.take().context("the node is not paused")?.open();
+        running
+            .paused
+            .take()
+            .context("the node is not paused")?
+            .open();
         Ok(())
     }
 
@@ -142,7 +161,9 @@ impl Host {
     }
 
     fn running(&self) -> Result<&Running> {
-        self.running.as_ref().with_context(|| format!("{} does not run", self.config.name))
+        self.running
+            .as_ref()
+            .with_context(|| format!("{} does not run", self.config.name))
     }
 }
 
@@ -157,7 +178,12 @@ impl Drop for Host {
 
 /// Drops a node with its runtime, as it is.
 fn end(running: Running) {
-    let Running { runtime, node, paused, .. } = running;
+    let Running {
+        runtime,
+        node,
+        paused,
+        ..
+    } = running;
     if let Some(gate) = paused {
         gate.open();
     }

@@ -37,7 +37,12 @@ impl Addresses {
             let port = base.checked_add(i)?.checked_add(offset)?;
             Some(SocketAddr::from(([127, 0, 0, 1], port)))
         };
-        Some(Self { edge: local(8079)?, grpc: local(9089)?, peer: local(7069)?, ops: local(9099)? })
+        Some(Self {
+            edge: local(8079)?,
+            grpc: local(9089)?,
+            peer: local(7069)?,
+            ops: local(9099)?,
+        })
     }
 }
 
@@ -79,9 +84,16 @@ impl Cluster {
             let host = |(at, addresses): (usize, &Addresses)| {
                 let config = config(at + 1, addresses, &seeds, plan);
                 let init = (at == 0).then_some(plan.shards);
-                Mutex::new(Host::new(config, init, plan.workers, routes::router(weak.clone())))
+                Mutex::new(Host::new(
+                    config,
+                    init,
+                    plan.workers,
+                    routes::router(weak.clone()),
+                ))
             };
-            Self { hosts: plan.nodes.iter().enumerate().map(host).collect() }
+            Self {
+                hosts: plan.nodes.iter().enumerate().map(host).collect(),
+            }
         });
         for at in 0..cluster.hosts.len() {
             cluster.host(at)?.start()?;
@@ -128,7 +140,10 @@ impl Cluster {
 
     fn host(&self, at: usize) -> Result<MutexGuard<'_, Host>> {
         let count = self.hosts.len();
-        let host = self.hosts.get(at).with_context(|| format!("nodes are numbered 1 to {count}"))?;
+        let host = self
+            .hosts
+            .get(at)
+            .with_context(|| format!("nodes are numbered 1 to {count}"))?;
         Ok(lock(host))
     }
 }
@@ -173,7 +188,8 @@ pub fn prepare(dir: &Path, fresh: bool) -> Result<()> {
     if fresh && !empty {
         empty_out(&disk, dir).with_context(|| format!("cannot empty {shown}"))?;
     }
-    disk.create_dir_all(dir).with_context(|| format!("cannot make {shown}"))?;
+    disk.create_dir_all(dir)
+        .with_context(|| format!("cannot make {shown}"))?;
     if disk.open(&mark, Open::Read).is_err() {
         let file = disk.open(&mark, Open::Create)?;
         file.write_all_at(b"data of fanfare dev; --fresh deletes it\n", 0)?;

@@ -39,19 +39,30 @@ pub(crate) fn open_inner(
         log_writable: Box::new(move || log.has_room()),
     };
     let limits = Limits::public(256, parts.config.edge.header_timeout);
-    open(parts, "ops", ops, ops::router(Arc::new(state), extra), limits);
+    open(
+        parts,
+        "ops",
+        ops,
+        ops::router(Arc::new(state), extra),
+        limits,
+    );
 }
 
 /// A tonic service as a router that tells its calls where they come from.
 pub(crate) fn router(routes: Routes) -> Router {
     let remote = |mut request: Request| async move {
-        let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|from| from.0);
+        let from = request
+            .extensions()
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|from| from.0);
         if let Some(from) = from {
             request.extensions_mut().insert(Remote(from));
         }
         request
     };
-    routes.into_axum_router().layer(axum::middleware::map_request(remote))
+    routes
+        .into_axum_router()
+        .layer(axum::middleware::map_request(remote))
 }
 
 /// Runs an accept loop on the node's tracker.
@@ -68,5 +79,7 @@ pub(crate) fn open(
         stop: parts.close.clone(),
         abort: parts.stop.clone(),
     };
-    parts.tracker.spawn(accept(door, listener, service, limits, ground));
+    parts
+        .tracker
+        .spawn(accept(door, listener, service, limits, ground));
 }

@@ -43,7 +43,8 @@ impl Doors {
     pub async fn bind(config: &Config) -> Result<Self> {
         let bind = async |what: &str, address: std::net::SocketAddr| {
             let door = TcpDoor::bind(&address.to_string()).await;
-            let door = door.with_context(|| format!("cannot listen on {address} ({what}.listen)"))?;
+            let door =
+                door.with_context(|| format!("cannot listen on {address} ({what}.listen)"))?;
             Ok::<Box<dyn Listener>, anyhow::Error>(Box::new(door))
         };
         Ok(Self {
@@ -99,14 +100,37 @@ impl Node {
         let addresses = parts::addresses(&config, &deps.doors)?;
         let (fatal_tx, fatal) = watch::channel(None);
         let (up_tx, up) = watch::channel(None);
-        let Deps { clock, rng, disk, connector, doors } = deps;
-        let machine = parts::Machine { clock, rng, disk, connector };
+        let Deps {
+            clock,
+            rng,
+            disk,
+            connector,
+            doors,
+        } = deps;
+        let machine = parts::Machine {
+            clock,
+            rng,
+            disk,
+            connector,
+        };
         let parts = Parts::build(config, machine, addresses.clone(), &mode, fatal_tx).await?;
         let parts = Arc::new(parts);
-        let Doors { edge, grpc, peer, ops } = doors;
+        let Doors {
+            edge,
+            grpc,
+            peer,
+            ops,
+        } = doors;
         doors::open_inner(&parts, peer, ops, mode.routes.clone().unwrap_or_default());
-        parts.tracker.spawn(rise::rise(Arc::clone(&parts), mode, edge, grpc, up_tx));
-        Ok(Self { parts, addresses, fatal, up })
+        parts
+            .tracker
+            .spawn(rise::rise(Arc::clone(&parts), mode, edge, grpc, up_tx));
+        Ok(Self {
+            parts,
+            addresses,
+            fatal,
+            up,
+        })
     }
 
     /// Where the node is reached.
@@ -136,7 +160,11 @@ impl Node {
     /// Waits until the node must end, and says why.
     pub async fn ended(&self) -> Fatal {
         let mut fatal = self.fatal.clone();
-        let ended = fatal.wait_for(Option::is_some).await.ok().and_then(|fatal| fatal.clone());
+        let ended = fatal
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|fatal| fatal.clone());
         match ended {
             Some(fatal) => fatal,
             None => std::future::pending().await,

@@ -70,7 +70,12 @@ impl Parts {
         mode: &Mode,
         fatal: watch::Sender<Option<Fatal>>,
     ) -> Result<Self> {
-        let Machine { clock, rng, disk, connector } = machine;
+        let Machine {
+            clock,
+            rng,
+            disk,
+            connector,
+        } = machine;
         let tracker = TaskTracker::new();
         let store = open_store(&config, &clock, &rng, &disk, fatal.clone()).await?;
         let health = Health::default();
@@ -92,7 +97,10 @@ impl Parts {
         };
         let (identity, identities) = watch::channel(None);
         let (views, seen) = watch::channel(Arc::new(View::empty()));
-        let local = Local { identity: identities, view: seen };
+        let local = Local {
+            identity: identities,
+            view: seen,
+        };
         let own = LatePeer::default();
         let peers = PeerClients::new(
             Arc::new(own.clone()),
@@ -121,8 +129,7 @@ impl Parts {
             replicas: reported,
             stop: stop.clone(),
         };
-        let membership =
-            fanfare_cluster::Config::new(config.name.clone(), addresses, seeds, LEVEL);
+        let membership = fanfare_cluster::Config::new(config.name.clone(), addresses, seeds, LEVEL);
         Ok(Self {
             config,
             clock,
@@ -171,17 +178,23 @@ async fn open_store(
     let mut options = StoreOptions::new(Arc::clone(clock), Arc::clone(rng));
     options.segment_bytes = config.log.segment;
     if config.log.reserve > 0 {
-        options.reserve = Reserve { bytes: config.log.reserve, percent: 0 };
+        options.reserve = Reserve {
+            bytes: config.log.reserve,
+            percent: 0,
+        };
     }
     let on_poison: OnPoison = Arc::new(move |error| {
         let why = anyhow::anyhow!("the log failed and cannot be trusted any more: {error}");
         fail(&fatal, why);
     });
     let (disk, dir): (_, PathBuf) = (Arc::clone(disk), config.data.clone());
-    disk.create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    disk.create_dir_all(&dir)
+        .with_context(|| format!("cannot make {}", dir.display()))?;
     let shown = dir.display().to_string();
     let open = move || Store::open(disk, dir, options, on_poison);
-    let opened = tokio::task::spawn_blocking(open).await.context("opening the store")?;
+    let opened = tokio::task::spawn_blocking(open)
+        .await
+        .context("opening the store")?;
     opened.with_context(|| format!("cannot use the data directory {shown}"))
 }
 
@@ -189,7 +202,11 @@ async fn open_store(
 pub(crate) fn addresses(config: &Config, doors: &Doors) -> Result<Addresses> {
     let of = |advertised: &str, door: &dyn Listener| -> Result<String> {
         let bound: SocketAddr = door.local_addr()?;
-        Ok(if advertised.is_empty() { bound.to_string() } else { advertised.to_owned() })
+        Ok(if advertised.is_empty() {
+            bound.to_string()
+        } else {
+            advertised.to_owned()
+        })
     };
     Ok(Addresses {
         peer: of(&config.peer.advertise, &*doors.peer)?,

@@ -66,7 +66,10 @@ async fn member(
     if let Some(shards) = mode.init {
         // Beside the start: an empty node waits there until it is a member.
         let (parts, stop) = (Arc::clone(parts), parts.stop.clone());
-        parts.tracker.clone().spawn(stop.run_until_cancelled_owned(init(parts, shards)));
+        parts
+            .tracker
+            .clone()
+            .spawn(stop.run_until_cancelled_owned(init(parts, shards)));
     }
     let handle = Box::pin(parts.cluster.start()).await;
     let handle = handle.context("the node cannot join its cluster")?;
@@ -77,11 +80,15 @@ async fn member(
         generation: own.generation,
         disk: own.disk,
     }));
-    parts.tracker.spawn(follow(Arc::clone(parts), handle.view()));
+    parts
+        .tracker
+        .spawn(follow(Arc::clone(parts), handle.view()));
 
     let broker = Arc::new(broker(parts, &handle).await?);
     parts.own.set(broker.peer());
-    parts.tracker.spawn(report(Arc::clone(parts), Arc::clone(&broker)));
+    parts
+        .tracker
+        .spawn(report(Arc::clone(parts), Arc::clone(&broker)));
     let edge = edge(parts, mode, &handle).await?;
     let router = match &mode.routes {
         Some(extra) => extra.clone().fallback_service(edge.router()),
@@ -95,11 +102,19 @@ async fn member(
     let (routes, health) = public(parts, &handle, &broker, &edge)?;
     doors::open(parts, "grpc", grpc_door, doors::router(routes), limits);
     parts.health.met(Condition::Accepting);
-    handle.ready().await.context("the cluster does not let this node in")?;
+    handle
+        .ready()
+        .await
+        .context("the cluster does not let this node in")?;
     parts.health.met(Condition::Member);
     health.set(true).await;
     tracing::info!(node = %own.node, generation = %own.generation, "ready");
-    Ok(Up { handle, broker, edge, grpc: health })
+    Ok(Up {
+        handle,
+        broker,
+        edge,
+        grpc: health,
+    })
 }
 
 /// Makes a cluster if this node's disk is empty; a seed that is not up yet is waited for.
@@ -151,12 +166,14 @@ async fn broker(parts: &Arc<Parts>, handle: &ClusterHandle) -> Result<Broker> {
     let mark_begun = Arc::new(move |shard: ShardId| {
         let (parts, handle) = &marking;
         let (handle, stop) = (handle.clone(), parts.stop.clone());
-        parts.tracker.spawn(stop.run_until_cancelled_owned(async move {
-            // Asked for again while the view does not say so.
-            if let Err(why) = handle.propose(&Command::ShardBegun { shard }).await {
-                tracing::debug!(%shard, %why, "not marked as begun yet");
-            }
-        }));
+        parts
+            .tracker
+            .spawn(stop.run_until_cancelled_owned(async move {
+                // Asked for again while the view does not say so.
+                if let Err(why) = handle.propose(&Command::ShardBegun { shard }).await {
+                    tracing::debug!(%shard, %why, "not marked as begun yet");
+                }
+            }));
     });
     let deps = BrokerDeps {
         node: handle.identity().node,
@@ -176,7 +193,9 @@ async fn broker(parts: &Arc<Parts>, handle: &ClusterHandle) -> Result<Broker> {
         calm: Duration::from_secs(u64::from(u32::MAX)),
         ..BrokerOptions::default()
     };
-    Broker::build(deps, options).await.context("the broker does not start")
+    Broker::build(deps, options)
+        .await
+        .context("the broker does not start")
 }
 
 async fn edge(parts: &Arc<Parts>, mode: &Mode, handle: &ClusterHandle) -> Result<Edge> {
@@ -212,7 +231,9 @@ async fn edge(parts: &Arc<Parts>, mode: &Mode, handle: &ClusterHandle) -> Result
         stop: parts.stop.clone(),
         metrics: Arc::clone(&parts.metrics.edge),
     };
-    Edge::build(settings, deps).await.context("the edge does not start")
+    Edge::build(settings, deps)
+        .await
+        .context("the edge does not start")
 }
 
 fn lower(list: &[String]) -> Vec<String> {

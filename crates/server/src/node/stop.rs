@@ -25,7 +25,13 @@ pub(crate) async fn stop(parts: &Parts, up: Option<&Up>, grace: Duration) {
             let told = async { drop(up.handle.drain().await) };
             stage(clock, "telling the cluster", TELL, told).await;
             let handed = hand_over(clock, up);
-            stage(clock, "handing leaderships over", HAND_OVER.min(grace), handed).await;
+            stage(
+                clock,
+                "handing leaderships over",
+                HAND_OVER.min(grace),
+                handed,
+            )
+            .await;
         }
         let spread = grace.mul_f64(0.8);
         stage(clock, "sending sessions away", grace, up.edge.drain(spread)).await;
@@ -49,7 +55,11 @@ pub(crate) async fn stop(parts: &Parts, up: Option<&Up>, grace: Duration) {
 async fn hand_over(clock: &dyn Clock, up: &Up) {
     while !up.broker.leads_nothing() {
         for status in up.broker.status().iter().filter(|s| s.group.role.leads) {
-            let others = status.group.behind.iter().filter(|(id, _)| *id != status.replica);
+            let others = status
+                .group
+                .behind
+                .iter()
+                .filter(|(id, _)| *id != status.replica);
             if let Some((to, _)) = others.min_by_key(|(_, behind)| *behind) {
                 up.broker.transfer(status.shard, *to);
             }
