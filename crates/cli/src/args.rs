@@ -62,7 +62,7 @@ pub struct Dev {
     #[arg(long)]
     pub fresh: bool,
     /// What to log, such as `info` or `fanfare=debug`.
-    #[arg(long, default_value = "warn,fanfare::session=warn")]
+    #[arg(long, default_value = "warn,openraft=error")]
     pub log: String,
 }
 

@@ -26,6 +26,8 @@ use crate::told::{Ending, Status, Told, strange};
 const PAGE: u32 = 1_000;
 /// How long making a cluster may take.
 const INIT: Duration = Duration::from_secs(60);
+/// How long a node is waited for that only knows lag.
+const LAG: Duration = Duration::from_secs(2);
 
 /// Why an administrative call was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,23 +148,34 @@ impl Admin {
         self.ask(async |client| client.watch_overview().await).await
     }
 
-    /// The cluster as every known node sees it, with what only leaders know of lag joined in.
+    /// The cluster as one node sees it, with the lag that only leaders know asked of each node. What
+    /// a node does not answer in time stays unknown.
     pub async fn joined(&self) -> Result<Overview, AdminError> {
         let base = self.overview().await?;
-        let mut views = Vec::new();
-        for client in &self.clients {
-            let authorization = self.machine.authorization(false).await;
-            let client = match authorization {
-                Some(text) => client.clone().authorized(&text),
-                None => Some(client.clone()),
-            };
-            if let Some(client) = client
-                && let Ok(view) = client.overview().await
-            {
-                views.push(view);
-            }
-        }
+        let views = base.nodes.iter().map(|node| self.view_of(node.addresses.grpc.clone()));
+        let views = futures_util::future::join_all(views).await;
+        let views: Vec<Overview> = views.into_iter().flatten().collect();
         Ok(join_lag(base, &views))
+    }
+
+    async fn view_of(&self, address: String) -> Option<Overview> {
+        let Machine {
+            connector,
+            tasks,
+            clock,
+            ..
+        } = &self.machine;
+        let settings = ClientSettings::default();
+        let client =
+            PublicClient::connect(&address, connector.clone(), tasks.clone(), settings)?;
+        let client = match self.machine.authorization(false).await {
+            Some(text) => client.authorized(&text)?,
+            None => client,
+        };
+        tokio::select! { biased;
+            view = client.overview() => view.ok(),
+            () = clock.sleep(LAG) => None,
+        }
     }
 
     /// Where topics stand; those that do not exist are left out.

@@ -1,3 +1,5 @@
+//! Placements as stories and as properties: stable, few moves, never two replicas on a node.
+
 use proptest::prelude::*;
 
 use super::*;

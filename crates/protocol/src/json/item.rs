@@ -124,6 +124,50 @@ pub enum Received {
     Other(String),
 }
 
+impl Received {
+    /// Appends the item as the line of JSON it came as: for a client that hands items on. One of a
+    /// newer server is its type alone.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Message(ReceivedMessage { topic, message }) => {
+                put_message(out, topic, message, None);
+            }
+            Self::Gap(gap) => gap.put(out),
+            Self::Other(kind) => {
+                out.push(b'{');
+                put_text(out, "type", kind);
+                out.push(b'}');
+            }
+        }
+    }
+}
+
+impl ReceivedGap {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self {
+            topic,
+            reason,
+            from,
+            to,
+            missed,
+        } = self;
+        out.push(b'{');
+        put_word(out, "type", "gap");
+        put_text(out, "topic", topic.as_str());
+        put_text(out, "reason", &reason.to_string());
+        if let Reason::Trimmed(Some(by)) = reason {
+            put_word(out, "by", by.spelling());
+        }
+        put_word(out, "from", from);
+        put_word(out, "to", to);
+        match missed {
+            Some(missed) => put_number(out, "missed", missed),
+            None => put_number(out, "missed", "null"),
+        }
+        out.push(b'}');
+    }
+}
+
 /// A message of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedMessage {
@@ -397,6 +441,9 @@ mod tests {
                 (received.from, received.to, received.missed),
                 (gap.from, gap.to, gap.missed)
             );
+            let mut again = Vec::new();
+            Received::Gap(received).put(&mut again);
+            assert_eq!(String::from_utf8(again).unwrap(), shown(gap));
         }
     }
 

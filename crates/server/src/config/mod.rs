@@ -108,7 +108,7 @@ pub struct Shutdown {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Logs {
-    /// Directives such as `info` or `warn,fanfare::session=info`. Default: `info`.
+    /// Directives such as `info` or `warn,fanfare::session=info`. Default: `info,openraft=error`.
     pub filter: String,
     /// `text` or `json`. Default: `text`.
     pub format: LogFormat,
@@ -198,7 +198,7 @@ impl Default for Shutdown {
 impl Default for Logs {
     fn default() -> Self {
         Self {
-            filter: "info".to_owned(),
+            filter: "info,openraft=error".to_owned(),
             format: LogFormat::Text,
         }
     }

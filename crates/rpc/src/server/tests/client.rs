@@ -24,7 +24,7 @@ fn client(address: &str) -> PublicClient {
 fn draft(to: &str) -> Draft {
     Draft {
         topic: topic(to),
-        content: (*message(1)).content.clone(),
+        content: message(1).content.clone(),
         key: Some(fanfare_core::message::Key::new(Bytes::from_static(b"k")).unwrap()),
         key_age_ms: 0,
         ack: fanfare_core::message::Ack::Committed,
