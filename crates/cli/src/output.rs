@@ -10,9 +10,9 @@ use crate::failure::Failure;
 pub fn line(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
-    written.map_err(|e| match e.kind() {
-        io::ErrorKind::BrokenPipe => Failure::Interrupted,
-        _ => Failure::from(e),
+    written.map_err(|e| match e.kind() == io::ErrorKind::BrokenPipe {
+        true => Failure::Interrupted,
+        false => Failure::from(e),
     })
 }
 

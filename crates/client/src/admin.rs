@@ -100,8 +100,13 @@ impl Admin {
     }
 
     /// Makes a topic.
-    pub async fn create(&self, name: &TopicName, rules: &RuleLayer) -> Result<TopicInfo, AdminError> {
-        self.ask(async |client| client.create(name, rules.clone()).await).await
+    pub async fn create(
+        &self,
+        name: &TopicName,
+        rules: &RuleLayer,
+    ) -> Result<TopicInfo, AdminError> {
+        self.ask(async |client| client.create(name, rules.clone()).await)
+            .await
     }
 
     /// Describes a topic.
@@ -115,17 +120,20 @@ impl Admin {
         pattern: Option<&TopicPattern>,
         token: &str,
     ) -> Result<(Vec<TopicInfo>, Option<String>), AdminError> {
-        self.ask(async |client| client.list(pattern, PAGE, token.to_owned()).await).await
+        self.ask(async |client| client.list(pattern, PAGE, token.to_owned()).await)
+            .await
     }
 
     /// Ends a topic; only if its epoch is `epoch`, if given.
     pub async fn delete(&self, name: &TopicName, epoch: Option<Epoch>) -> Result<(), AdminError> {
-        self.ask(async |client| client.delete(name, epoch).await).await
+        self.ask(async |client| client.delete(name, epoch).await)
+            .await
     }
 
     /// Sets the rules of all topics that match.
     pub async fn put_rule(&self, of: &TopicPattern, rules: &RuleLayer) -> Result<(), AdminError> {
-        self.ask(async |client| client.put_rule(of, rules.clone()).await).await
+        self.ask(async |client| client.put_rule(of, rules.clone()).await)
+            .await
     }
 
     /// Forgets the rules of a pattern.
@@ -152,7 +160,10 @@ impl Admin {
     /// a node does not answer in time stays unknown.
     pub async fn joined(&self) -> Result<Overview, AdminError> {
         let base = self.overview().await?;
-        let views = base.nodes.iter().map(|node| self.view_of(node.addresses.grpc.clone()));
+        let views = base
+            .nodes
+            .iter()
+            .map(|node| self.view_of(node.addresses.grpc.clone()));
         let views = futures_util::future::join_all(views).await;
         let views: Vec<Overview> = views.into_iter().flatten().collect();
         Ok(join_lag(base, &views))
@@ -166,8 +177,7 @@ impl Admin {
             ..
         } = &self.machine;
         let settings = ClientSettings::default();
-        let client =
-            PublicClient::connect(&address, connector.clone(), tasks.clone(), settings)?;
+        let client = PublicClient::connect(&address, connector.clone(), tasks.clone(), settings)?;
         let client = match self.machine.authorization(false).await {
             Some(text) => client.authorized(&text)?,
             None => client,
@@ -187,7 +197,11 @@ impl Admin {
 /// Fills in what one node does not know of replicas' lag from the others' views.
 fn join_lag(mut base: Overview, views: &[Overview]) -> Overview {
     let mut known = BTreeMap::new();
-    for replica in views.iter().flat_map(|view| &view.shards).flat_map(|shard| &shard.replicas) {
+    for replica in views
+        .iter()
+        .flat_map(|view| &view.shards)
+        .flat_map(|shard| &shard.replicas)
+    {
         if let Some(behind) = replica.behind {
             known.insert(replica.id, behind);
         }
@@ -209,7 +223,11 @@ pub struct Made {
 }
 
 /// Makes the cluster of the seeds of the node whose operator's door is `ops`.
-pub async fn init_cluster(machine: &Machine, ops: &Address, shards: u32) -> Result<Made, AdminError> {
+pub async fn init_cluster(
+    machine: &Machine,
+    ops: &Address,
+    shards: u32,
+) -> Result<Made, AdminError> {
     let request = Request::post(format!("/cluster/init?shards={shards}"))
         .body(Full::<Bytes>::default())
         .map_err(|error| AdminError::Unreachable(error.to_string()))?;

@@ -52,7 +52,10 @@ impl Course {
 
     /// An attempt or a session ended.
     pub fn on_end(&mut self, ending: &Ending, now: Duration, chance: u64) -> Next {
-        let lasted = self.good_since.take().map(|since| now.saturating_sub(since));
+        let lasted = self
+            .good_since
+            .take()
+            .map(|since| now.saturating_sub(since));
         if lasted.is_some_and(|lasted| lasted >= GOOD) {
             *self = Self::default();
         }
@@ -149,10 +152,21 @@ mod tests {
     fn a_node_that_leaves_sends_us_elsewhere_at_once_but_only_once() {
         let draining = told(r#"{"code":"draining","advice":"reroute","retry_after_ms":800}"#);
         let mut course = Course::default();
-        let at_once = Next::Again { after: Duration::ZERO, elsewhere: true, renew: false };
+        let at_once = Next::Again {
+            after: Duration::ZERO,
+            elsewhere: true,
+            renew: false,
+        };
         assert_eq!(course.on_end(&draining, S, 77), at_once);
         let later = course.on_end(&draining, 2 * S, 77);
-        assert_eq!(later, Next::Again { after: Duration::from_millis(877), elsewhere: true, renew: false });
+        assert_eq!(
+            later,
+            Next::Again {
+                after: Duration::from_millis(877),
+                elsewhere: true,
+                renew: false
+            }
+        );
     }
 
     #[test]
@@ -160,23 +174,39 @@ mod tests {
         let busy = told(r#"{"code":"overloaded","retry_after_ms":1500}"#);
         let mut course = Course::default();
         let next = course.on_end(&busy, S, 100);
-        assert_eq!(next, Next::Again { after: Duration::from_millis(1600), elsewhere: false, renew: false });
+        assert_eq!(
+            next,
+            Next::Again {
+                after: Duration::from_millis(1600),
+                elsewhere: false,
+                renew: false
+            }
+        );
     }
 
     #[test]
     fn credentials_are_renewed_once_and_then_the_application_is_told() {
         let expired = told(r#"{"code":"token_expired"}"#);
         let mut course = Course::default();
-        assert!(matches!(course.on_end(&expired, S, 0), Next::Again { renew: true, .. }));
+        assert!(matches!(
+            course.on_end(&expired, S, 0),
+            Next::Again { renew: true, .. }
+        ));
         assert_eq!(course.on_end(&expired, S, 0), Next::GiveUp);
         course.on_good(S);
-        assert!(matches!(course.on_end(&expired, 60 * S, 0), Next::Again { renew: true, .. }));
+        assert!(matches!(
+            course.on_end(&expired, 60 * S, 0),
+            Next::Again { renew: true, .. }
+        ));
     }
 
     #[test]
     fn what_repeating_cannot_help_is_told() {
         let mut course = Course::default();
-        assert_eq!(course.on_end(&told(r#"{"code":"forbidden"}"#), S, 0), Next::GiveUp);
+        assert_eq!(
+            course.on_end(&told(r#"{"code":"forbidden"}"#), S, 0),
+            Next::GiveUp
+        );
         let close = Ending::from(Told::of_close(4_700, ""));
         assert_eq!(course.on_end(&close, S, 0), Next::GiveUp);
     }

@@ -42,7 +42,9 @@ impl Http {
             return Ok(kept);
         }
         let stream = connect(&self.machine, &self.address).await?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(not_connected)?;
+        let (sender, connection) = handshake(TokioIo::new(stream))
+            .await
+            .map_err(not_connected)?;
         self.machine.tasks.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to an edge broke");

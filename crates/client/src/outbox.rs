@@ -60,8 +60,7 @@ pub enum PublishError {
 pub(crate) enum Sent {
     Acked(Acked),
     Refused(Told),
-    /// It never left.
-    NotSent(String),
+    NeverLeft(String),
     NoAnswer(String),
 }
 
@@ -97,7 +96,7 @@ impl Row {
     fn give_up(self) -> Report {
         let why = match &self.last {
             Some(Sent::Refused(told)) => told.to_string(),
-            Some(Sent::NotSent(why) | Sent::NoAnswer(why)) => why.clone(),
+            Some(Sent::NeverLeft(why) | Sent::NoAnswer(why)) => why.clone(),
             Some(Sent::Acked(_)) | None => "no answer in time".to_owned(),
         };
         Err(match (self.unknown, self.last) {
@@ -202,7 +201,7 @@ impl Outbox {
         let mut asked = Duration::ZERO;
         let again = match &sent {
             Sent::Acked(acked) => return Some(Ok(acked.clone())),
-            Sent::NotSent(_) => {
+            Sent::NeverLeft(_) => {
                 // What never left does not make its key older.
                 if !row.unknown && row.tries == 0 {
                     row.first_sent = None;
@@ -228,7 +227,9 @@ impl Outbox {
             }
         };
         row.last = Some(sent);
-        row.at = now.saturating_add(back_off(row.tries, chance)).saturating_add(asked);
+        row.at = now
+            .saturating_add(back_off(row.tries, chance))
+            .saturating_add(asked);
         row.tries = row.tries.saturating_add(1);
         if !again || row.at > row.limit(&self.patience) {
             return Some(row.give_up());
@@ -272,8 +273,15 @@ impl Outbox {
     /// Reports what has waited too long.
     pub(crate) fn expire(&mut self, now: Duration) -> Vec<(u64, Report)> {
         let patience = self.patience;
-        let over = self.waiting.extract_if(.., |_, row| now > row.limit(&patience));
-        over.map(|(id, row)| (id, row.give_up())).collect()
+        let over = self
+            .waiting
+            .iter()
+            .filter(|(_, row)| now > row.limit(&patience));
+        let over: Vec<u64> = over.map(|(id, _)| *id).collect();
+        let rows = over
+            .into_iter()
+            .filter_map(|id| Some((id, self.waiting.remove(&id)?)));
+        rows.map(|(id, row)| (id, row.give_up())).collect()
     }
 
     /// True if an answer is overdue: the stream is as good as broken.
@@ -287,7 +295,10 @@ impl Outbox {
     pub(crate) fn wake_at(&self) -> Option<Duration> {
         const TICK: Duration = Duration::from_millis(1);
         let allowed = self.patience.sending.saturating_add(GRACE);
-        let overdue = self.in_flight.values().map(|row| row.at.saturating_add(allowed));
+        let overdue = self
+            .in_flight
+            .values()
+            .map(|row| row.at.saturating_add(allowed));
         let waiting = self.waiting.values();
         let ends = waiting.map(|row| row.limit(&self.patience));
         // A limit is over once it has passed.

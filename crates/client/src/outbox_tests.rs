@@ -12,7 +12,10 @@ fn outbox() -> Outbox {
 }
 
 fn refused(code: Code) -> Sent {
-    Sent::Refused(Told::new(Refusal::of_publish(code, "").into(), Status::None))
+    Sent::Refused(Told::new(
+        Refusal::of_publish(code, "").into(),
+        Status::None,
+    ))
 }
 
 fn no_answer() -> Sent {
@@ -29,24 +32,43 @@ fn an_unknown_draft_is_sent_again_as_it_was_with_the_age_of_its_key() {
     let id = outbox.push(draft("news", Some("k1")), S);
     let (_, first) = outbox.next_due(S).unwrap();
     assert_eq!(first.key_age_ms, 0);
-    assert_eq!(outbox.on_sent(id, refused(Code::OutcomeUnknown), 3 * S, 200), None);
+    assert_eq!(
+        outbox.on_sent(id, refused(Code::OutcomeUnknown), 3 * S, 200),
+        None
+    );
     assert!(outbox.next_due(3 * S).is_none(), "after a back-off");
     let (_, again) = outbox.next_due(4 * S).unwrap();
     assert_eq!(again.key_age_ms, 3_000);
-    assert_eq!(Draft { key_age_ms: 0, ..again }, first);
+    assert_eq!(
+        Draft {
+            key_age_ms: 0,
+            ..again
+        },
+        first
+    );
     let report = outbox.on_sent(id, Sent::Acked(acked("news", 45)), 4 * S, 0);
-    assert_eq!(report.unwrap().unwrap().position, Some(Position::new(7, 45)));
+    assert_eq!(
+        report.unwrap().unwrap().position,
+        Some(Position::new(7, 45))
+    );
     assert!(outbox.is_empty());
 }
 
 #[test]
 fn an_unknown_draft_without_a_key_is_never_sent_again() {
-    for sent in [no_answer(), refused(Code::OutcomeUnknown), refused(Code::Internal)] {
+    for sent in [
+        no_answer(),
+        refused(Code::OutcomeUnknown),
+        refused(Code::Internal),
+    ] {
         let mut outbox = outbox();
         let id = outbox.push(draft("news", None), S);
         outbox.next_due(S).unwrap();
         let report = outbox.on_sent(id, sent, S, 0);
-        assert!(matches!(report, Some(Err(PublishError::Unknown(_)))), "{report:?}");
+        assert!(
+            matches!(report, Some(Err(PublishError::Unknown(_)))),
+            "{report:?}"
+        );
     }
     let mut outbox = outbox();
     outbox.push(draft("news", None), S);
@@ -110,7 +132,9 @@ fn what_may_pass_is_tried_again_even_without_a_key_and_not_for_ever() {
         now += S;
         assert!(now < 40 * S);
     };
-    let Err(PublishError::Refused(told)) = report else { panic!("{report:?}") };
+    let Err(PublishError::Refused(told)) = report else {
+        panic!("{report:?}")
+    };
     assert_eq!(told.problem.code.known(), Some(Code::NoQuorum));
     assert!(now > 25 * S);
 }
@@ -144,7 +168,7 @@ fn a_draft_that_waits_to_be_sent_again_holds_up_its_topic_and_no_other() {
 fn what_never_left_is_reported_as_unreachable() {
     let mut outbox = outbox();
     outbox.push(draft("news", Some("k")), S);
-    outbox.on_unreachable(&Sent::NotSent("refused".to_owned()));
+    outbox.on_unreachable(&Sent::NeverLeft("refused".to_owned()));
     assert!(outbox.expire(31 * S).is_empty());
     let wake = outbox.wake_at().unwrap();
     let reports = outbox.expire(wake);

@@ -165,9 +165,18 @@ mod tests {
             .map(|offset| take(&mut progress, &message("news", 7, offset)))
             .into();
         assert_eq!(got, [true, true, false, false, true]);
-        assert!(take(&mut progress, &message("chat", 7, 1)), "topics are independent");
-        assert!(take(&mut progress, &message("news", 8, 1)), "a newer epoch is above");
-        assert!(!take(&mut progress, &message("news", 7, 99)), "an older one is not");
+        assert!(
+            take(&mut progress, &message("chat", 7, 1)),
+            "topics are independent"
+        );
+        assert!(
+            take(&mut progress, &message("news", 8, 1)),
+            "a newer epoch is above"
+        );
+        assert!(
+            !take(&mut progress, &message("news", 7, 99)),
+            "an older one is not"
+        );
     }
 
     #[test]
@@ -180,7 +189,10 @@ mod tests {
         assert!(take(&mut progress, &trimmed), "told again after a resume");
         let strange = gap("news", "eclipse", "7-100", "7-110");
         assert!(take(&mut progress, &strange));
-        assert_eq!(progress.highest(&"news".parse().unwrap()), Some(Position::new(7, 110)));
+        assert_eq!(
+            progress.highest(&"news".parse().unwrap()),
+            Some(Position::new(7, 110))
+        );
     }
 
     #[test]

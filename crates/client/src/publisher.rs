@@ -68,9 +68,9 @@ pub struct Publisher {
 pub struct Pending(oneshot::Receiver<Report>);
 
 impl Pending {
-    /// What became of it. Safe to cancel by reference only.
-    pub async fn outcome(self) -> Result<Acked, PublishError> {
-        self.0.await.unwrap_or(Err(PublishError::Ended))
+    /// What became of it; to be asked until it is told, and not again. Safe to cancel.
+    pub async fn outcome(&mut self) -> Result<Acked, PublishError> {
+        (&mut self.0).await.unwrap_or(Err(PublishError::Ended))
     }
 }
 
@@ -122,7 +122,13 @@ impl Publisher {
         let bits = self.machine.chance.next_u128();
         let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
         let hex = format!("{bits:032x}");
-        let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+        let parts = [
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..],
+        ];
         parts.join("-")
     }
 }
@@ -147,7 +153,7 @@ enum Line {
 
 /// What a line brings.
 enum News {
-    Sent(u64, Sent),
+    Sent(u64, Box<Sent>),
     Over(Ending),
 }
 
@@ -156,7 +162,7 @@ impl Line {
     async fn news(&mut self) -> News {
         match self {
             Self::Stream { answers, .. } => match answers.next().await {
-                Ok(Some((id, result))) => News::Sent(id, sent_of(result.map(Into::into))),
+                Ok(Some((id, result))) => News::Sent(id, Box::new(sent_of(result.map(Into::into)))),
                 Ok(None) => News::Over(Ending::Cut("the publish stream ended".to_owned())),
                 Err(error) => News::Over(error.into()),
             },
@@ -167,7 +173,7 @@ impl Line {
                 let (id, sent, idle) = running.await;
                 *work = None;
                 *http = Some(idle);
-                News::Sent(id, sent)
+                News::Sent(id, Box::new(sent))
             }
             Self::Down { .. } => std::future::pending().await,
         }
@@ -179,7 +185,7 @@ fn sent_of(result: Result<Acked, CallError>) -> Sent {
         Ok(acked) => Sent::Acked(acked),
         Err(CallError::Refused(refusal)) => Sent::Refused(Told::new(refusal.into(), Status::None)),
         Err(CallError::Other(other)) => Sent::Refused(Told::new(strange(other), Status::None)),
-        Err(CallError::NotSent(why)) => Sent::NotSent(why),
+        Err(CallError::NotSent(why)) => Sent::NeverLeft(why),
         Err(CallError::NoAnswer(why)) => Sent::NoAnswer(why),
     }
 }
@@ -213,7 +219,7 @@ impl Lane {
             let room = open && self.outbox.len() < self.window;
             tokio::select! { biased;
                 news = self.line.news() => match news {
-                    News::Sent(id, sent) => self.on_sent(id, sent),
+                    News::Sent(id, sent) => self.on_sent(id, *sent),
                     News::Over(ending) => self.on_over(&ending),
                 },
                 job = jobs.recv(), if room => match job {
@@ -331,9 +337,9 @@ impl Lane {
         let chance = self.machine.chance.next_u64();
         let advice = match &sent {
             Sent::Refused(told) => Some(told.advice()),
-            Sent::Acked(_) | Sent::NotSent(_) | Sent::NoAnswer(_) => None,
+            Sent::Acked(_) | Sent::NeverLeft(_) | Sent::NoAnswer(_) => None,
         };
-        let lost = matches!(sent, Sent::NotSent(_) | Sent::NoAnswer(_));
+        let lost = matches!(sent, Sent::NeverLeft(_) | Sent::NoAnswer(_));
         if matches!(sent, Sent::Acked(_)) {
             self.course.on_good(now);
         }
@@ -368,7 +374,7 @@ impl Lane {
         let reports = self.outbox.on_broken(&ending.to_string(), now);
         self.report(reports);
         let sent = match ending {
-            Ending::NotConnected(why) | Ending::Cut(why) => Sent::NotSent(why.clone()),
+            Ending::NotConnected(why) | Ending::Cut(why) => Sent::NeverLeft(why.clone()),
             Ending::Told(told) => Sent::Refused((**told).clone()),
         };
         let chance = self.machine.chance.next_u64();

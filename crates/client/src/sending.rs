@@ -38,7 +38,10 @@ fn path(draft: &Draft, patience: &Patience) -> String {
     if let Some(expect) = draft.expect {
         put("expect", &expect.to_string());
     }
-    put("timeout", &patience.sending.as_secs().clamp(1, 30).to_string());
+    put(
+        "timeout",
+        &patience.sending.as_secs().clamp(1, 30).to_string(),
+    );
     // Everything in it is ASCII.
     String::from_utf8(out).unwrap_or_default()
 }
@@ -93,14 +96,16 @@ pub(crate) async fn send(
             return Sent::Refused(told);
         }
     };
-    let late = patience.sending.saturating_add(std::time::Duration::from_secs(5));
+    let late = patience
+        .sending
+        .saturating_add(std::time::Duration::from_secs(5));
     let answered = tokio::select! { biased;
         answered = http.ask(request) => answered,
         () = machine.clock.sleep(late) => return Sent::NoAnswer("no answer in time".to_owned()),
     };
     let response = match answered {
         Ok(response) => response,
-        Err(Ending::NotConnected(why)) => return Sent::NotSent(why),
+        Err(Ending::NotConnected(why)) => return Sent::NeverLeft(why),
         Err(ending @ (Ending::Cut(_) | Ending::Told(_))) => {
             return Sent::NoAnswer(ending.to_string());
         }
@@ -125,7 +130,10 @@ mod tests {
         sent.key_age_ms = 1_500;
         sent.expect = Some("7-41".parse().unwrap());
         let request = request(&sent, &Patience::default(), Some("Bearer x")).unwrap();
-        assert_eq!(request.uri(), "/v1/publish?topic=a%2Bb&expect=7-41&timeout=5");
+        assert_eq!(
+            request.uri(),
+            "/v1/publish?topic=a%2Bb&expect=7-41&timeout=5"
+        );
         assert_eq!(request.headers()[KEY], r#""k\"1""#);
         assert_eq!(request.headers()[KEY_AGE], "1500");
         assert_eq!(request.headers()["content-type"], "text/plain");

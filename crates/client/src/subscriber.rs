@@ -276,7 +276,9 @@ impl Subscriber {
             self.progress.on_cursor(cursor.clone());
         }
         let now = self.machine.clock.now();
-        let next = self.course.on_end(&ending, now, self.machine.chance.next_u64());
+        let next = self
+            .course
+            .on_end(&ending, now, self.machine.chance.next_u64());
         let Next::Again {
             after,
             elsewhere,
@@ -312,18 +314,31 @@ impl Subscriber {
         let door = self.door(transport)?;
         let since = |topic: &TopicName| {
             // Without a cursor, the position is the next best.
-            let highest = self.progress.highest(topic).filter(|_| self.topics.len() == 1);
+            let highest = self
+                .progress
+                .highest(topic)
+                .filter(|_| self.topics.len() == 1);
             highest.map_or(self.options.from, Since::After)
         };
         let wish = Wish {
-            topics: self.topics.iter().map(|topic| (topic.clone(), since(topic))).collect(),
+            topics: self
+                .topics
+                .iter()
+                .map(|topic| (topic.clone(), since(topic)))
+                .collect(),
             cursor: self.progress.cursor().map(str::to_owned),
             heartbeat: self.options.heartbeat,
             fresh: self.fresh.clone(),
             authorization: self.machine.authorization(self.renew).await,
         };
         self.heartbeat = self.options.heartbeat;
-        let opening = transport::open(&self.machine, transport, door, wish, self.options.poll_every);
+        let opening = transport::open(
+            &self.machine,
+            transport,
+            door,
+            wish,
+            self.options.poll_every,
+        );
         let opened = tokio::select! { biased;
             opened = opening => opened,
             () = self.machine.clock.sleep(OPEN) => {
@@ -370,3 +385,7 @@ impl Subscriber {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "subscriber_tests.rs"]
+mod tests;

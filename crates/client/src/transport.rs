@@ -53,7 +53,8 @@ impl FromStr for Transport {
 
     fn from_str(name: &str) -> Result<Self, BadTransport> {
         let row = Self::ALL.into_iter().find(|row| row.0 == name);
-        row.map(|row| row.1).ok_or_else(|| BadTransport(name.to_owned()))
+        row.map(|row| row.1)
+            .ok_or_else(|| BadTransport(name.to_owned()))
     }
 }
 
@@ -149,12 +150,10 @@ pub(crate) async fn open(
         }
         Transport::Sse => Session::Sse(Box::new(sse::open(machine, &address, wish).await?)),
         Transport::Tail => Session::Tail(Box::new(lines::open(machine, &address, wish).await?)),
-        Transport::LongPoll => {
-            Session::Poll(Box::new(poll::Poll::long(machine, address, wish)))
-        }
-        Transport::Poll => {
-            Session::Poll(Box::new(poll::Poll::short(machine, address, wish, poll_every)))
-        }
+        Transport::LongPoll => Session::Poll(Box::new(poll::Poll::long(machine, address, wish))),
+        Transport::Poll => Session::Poll(Box::new(poll::Poll::short(
+            machine, address, wish, poll_every,
+        ))),
     })
 }
 
@@ -175,9 +174,9 @@ impl Session {
     pub(crate) fn silence(&self, heartbeat: Duration) -> Duration {
         match self {
             Self::Poll(poll) => poll.patience(),
-            Self::Ws(_) | Self::Sse(_) | Self::Tail(_) | Self::Grpc(_) => {
-                heartbeat.saturating_mul(2).saturating_add(Duration::from_secs(5))
-            }
+            Self::Ws(_) | Self::Sse(_) | Self::Tail(_) | Self::Grpc(_) => heartbeat
+                .saturating_mul(2)
+                .saturating_add(Duration::from_secs(5)),
         }
     }
 }
@@ -185,7 +184,9 @@ impl Session {
 /// What a frame of a stream says to a subscriber.
 fn said(frame: ServerFrame) -> Result<Said, Ending> {
     Ok(match frame {
-        ServerFrame::Welcome(welcome) => Said::Heartbeat(Duration::from_millis(welcome.heartbeat_ms)),
+        ServerFrame::Welcome(welcome) => {
+            Said::Heartbeat(Duration::from_millis(welcome.heartbeat_ms))
+        }
         ServerFrame::Subscribed(subscribed) => {
             let Subscribed {
                 id: _,
@@ -212,7 +213,9 @@ fn said(frame: ServerFrame) -> Result<Said, Ending> {
             advice,
             detail,
         }) => left(topic, code, advice.as_ref().and_then(Named::known), detail)?,
-        ServerFrame::Error { id: _, problem } => return Err(Told::new(problem, Status::None).into()),
+        ServerFrame::Error { id: _, problem } => {
+            return Err(Told::new(problem, Status::None).into());
+        }
         ServerFrame::Disconnect(end) => return Err(end.into()),
         ServerFrame::Ack { .. }
         | ServerFrame::Refreshed(_)

@@ -83,9 +83,7 @@ impl Grpc {
 
 fn received(item: HeardItem) -> Received {
     match item {
-        HeardItem::Message(topic, message) => {
-            Received::Message(ReceivedMessage { topic, message })
-        }
+        HeardItem::Message(topic, message) => Received::Message(ReceivedMessage { topic, message }),
         HeardItem::Gap(HeardGap {
             topic,
             reason,

@@ -40,7 +40,13 @@ impl Poll {
         Self::new(machine, address, wish, Duration::ZERO, every)
     }
 
-    fn new(machine: &Machine, address: Address, wish: Wish, wait: Duration, every: Duration) -> Self {
+    fn new(
+        machine: &Machine,
+        address: Address,
+        wish: Wish,
+        wait: Duration,
+        every: Duration,
+    ) -> Self {
         Self {
             machine: machine.clone(),
             http: Http::new(machine.clone(), address),

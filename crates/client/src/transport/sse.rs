@@ -27,7 +27,9 @@ pub(super) async fn open(machine: &Machine, address: &Address, wish: Wish) -> Re
     };
     let path = url::path(route, &wish, wish.cursor.as_deref());
     let request = url::get(&path, CONTENT_TYPE, &wish)?;
-    let body = Http::new(machine.clone(), address.clone()).open(request).await?;
+    let body = Http::new(machine.clone(), address.clone())
+        .open(request)
+        .await?;
     Ok(Sse {
         body,
         parser: Parser::new(MAX_EVENT),

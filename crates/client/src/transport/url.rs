@@ -99,7 +99,10 @@ mod tests {
     #[test]
     fn a_url_names_topics_from_and_cursor() {
         let wish = |since| Wish {
-            topics: vec![("a+b".parse().unwrap(), since), ("c".parse().unwrap(), since)],
+            topics: vec![
+                ("a+b".parse().unwrap(), since),
+                ("c".parse().unwrap(), since),
+            ],
             cursor: None,
             heartbeat: Duration::from_secs(15),
             fresh: std::collections::BTreeSet::new(),
@@ -107,7 +110,11 @@ mod tests {
         };
         let heartbeat = Duration::from_secs(15);
         assert_eq!(
-            path(Route::Sse { heartbeat }, &wish(Since::Last(5)), Some("C_-1")),
+            path(
+                Route::Sse { heartbeat },
+                &wish(Since::Last(5)),
+                Some("C_-1")
+            ),
             "/v1/sse?topic=a%2Bb&topic=c&from=last%3A5&heartbeat=15&cursor=C_-1"
         );
         let wait = Duration::from_secs(25);
@@ -116,7 +123,9 @@ mod tests {
             path(Route::Poll { wait }, &wish(after), None),
             "/v1/poll?topic=a%2Bb&topic=c&from=7-42&wait=25"
         );
-        let short = Route::Poll { wait: Duration::ZERO };
+        let short = Route::Poll {
+            wait: Duration::ZERO,
+        };
         assert!(path(short, &wish(Since::Latest), None).ends_with("&from=latest"));
     }
 }

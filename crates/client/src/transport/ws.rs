@@ -97,11 +97,9 @@ impl Ws {
 }
 
 fn ending(error: &Error) -> Ending {
-    match error {
-        Error::Http(response) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            Told::of_http(response.status().as_u16(), body).into()
-        }
-        other => Ending::Cut(format!("the socket broke: {other}")),
+    if let Error::Http(response) = error {
+        let body = response.body().as_deref().unwrap_or_default();
+        return Told::of_http(response.status().as_u16(), body).into();
     }
+    Ending::Cut(format!("the socket broke: {error}"))
 }
