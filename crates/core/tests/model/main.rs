@@ -1,0 +1,134 @@
+//! The model: the whole algorithm as values in a world that one seed decides, judged after every
+//! step. And the proof that it sees bugs: planted ones, each of which it must find.
+
+mod chance;
+mod client;
+mod group;
+mod heal;
+mod link;
+mod oracle;
+mod plan;
+mod publish;
+mod reads;
+mod reign;
+mod relay;
+mod rules;
+mod sabotage;
+mod seats;
+mod session;
+mod steps;
+mod story;
+mod truth;
+mod world;
+
+use plan::Plan;
+use sabotage::Sabotage;
+
+/// A number that the environment may set.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how many seeds is not a matter of the product"
+)]
+fn setting(name: &str, default: u64) -> u64 {
+    let set = std::env::var(name).ok();
+    set.map_or(default, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn seeds_keep_every_promise() {
+    let first = setting("FANFARE_MODEL_FIRST", 1);
+    let count = setting("FANFARE_MODEL_SEEDS", 200);
+    let failures = |seeds: Vec<u64>| {
+        let failed = |seed: &u64| story::run(&Plan::new(*seed), None).map(|broken| (*seed, broken));
+        seeds.iter().find_map(failed)
+    };
+    let (even, odd): (Vec<u64>, Vec<u64>) = (first..first + count).partition(|seed| seed % 2 == 0);
+    let failed = std::thread::scope(|threads| {
+        let other = threads.spawn(|| failures(odd));
+        let one = failures(even);
+        [one, other.join().expect("the model does not panic")]
+    });
+    let failed = failed.into_iter().flatten().min_by_key(|(seed, _)| *seed);
+    if let Some((seed, broken)) = failed {
+        panic!("{}", story::report(&Plan::new(seed), None, &broken));
+    }
+}
+
+#[test]
+fn a_seed_always_tells_the_same_story() {
+    for seed in [3, 14, 159] {
+        let plan = Plan::new(seed);
+        assert!(
+            story::tell(&plan, None) == story::tell(&plan, None),
+            "seed {seed}"
+        );
+    }
+}
+
+/// Some seed of the first 500 must find the bug, by one of these verdicts.
+fn finds(sabotage: Sabotage, verdicts: &[&str]) {
+    for seed in 1..=500 {
+        let plan = Plan::new(seed);
+        if let Some(broken) = story::run(&plan, Some(sabotage)) {
+            let expected = verdicts.contains(&broken.verdict);
+            assert!(
+                expected,
+                "{}",
+                story::report(&plan, Some(sabotage), &broken)
+            );
+            return;
+        }
+    }
+    panic!("{sabotage:?} was not found");
+}
+
+#[test]
+fn an_ack_before_the_commit_is_found() {
+    finds(Sabotage::AckAtPropose, &["LOST", "DIVERGED"]);
+}
+
+#[test]
+fn a_head_without_a_majority_is_found() {
+    finds(Sabotage::AnswerUnconfirmed, &["STALE_HEAD", "AHEAD"]);
+}
+
+#[test]
+fn a_snapshot_without_keys_is_found() {
+    finds(
+        Sabotage::SnapshotWithoutKeys,
+        &["DUPLICATED", "DIVERGED", "REPLICA_DIVERGED", "LOST"],
+    );
+}
+
+#[test]
+fn a_resume_below_the_start_that_is_no_gap_is_found() {
+    finds(Sabotage::RecoverBelowStart, &["GAP_UNSIGNALLED"]);
+}
+
+#[test]
+fn an_epoch_used_by_two_leaders_is_found() {
+    finds(Sabotage::KeepEphemeralEpoch, &["DIVERGED"]);
+}
+
+#[test]
+fn a_skip_in_silence_is_found() {
+    finds(Sabotage::SkipWhenSlow, &["SKIP"]);
+}
+
+#[test]
+fn a_proposed_draft_that_is_refused_is_found() {
+    finds(Sabotage::RefuseProposed, &["ABORTED_READ"]);
+}
+
+#[test]
+fn a_latest_that_nobody_asked_for_is_found() {
+    finds(Sabotage::LatestFromRelay, &["STALE_HEAD"]);
+}
+
+#[test]
+fn a_replica_with_its_own_clock_is_found() {
+    finds(
+        Sabotage::OwnClock,
+        &["REPLICA_DIVERGED", "DUPLICATED", "FALSE_GAP", "DIVERGED"],
+    );
+}
