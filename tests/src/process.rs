@@ -36,7 +36,8 @@ fn build() -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(manifest)
-        .args(["build", "--quiet", "-p", "fanfare-cli"]);
+        // Of the workspace: what the tests were built with is not built again with other features.
+        .args(["build", "--quiet", "--workspace", "--bin", "fanfare"]);
     if profile == "release" {
         cargo.arg("--release");
     }
