@@ -169,10 +169,20 @@ pub struct Status {
 #[derive(Clone, Debug, Group)]
 pub struct Reach {
     /// Edges, divided by commas: `http://HOST:PORT`.
-    #[arg(long, env = "FANFARE_URL", default_value = "http://127.0.0.1:8080", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FANFARE_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_delimiter = ','
+    )]
     pub url: Vec<String>,
     /// gRPC doors, divided by commas: `http://HOST:PORT`.
-    #[arg(long, env = "FANFARE_GRPC", default_value = "http://127.0.0.1:9090", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FANFARE_GRPC",
+        default_value = "http://127.0.0.1:9090",
+        value_delimiter = ','
+    )]
     pub grpc: Vec<String>,
 }
 
@@ -286,7 +296,9 @@ pub enum TopicCommand {
         json: bool,
     },
     /// Make a topic with rules of its own.
-    #[command(after_help = "Example:\n  fanfare topic create live.score --class ephemeral --retain-count 100")]
+    #[command(
+        after_help = "Example:\n  fanfare topic create live.score --class ephemeral --retain-count 100"
+    )]
     Create {
         topic: String,
         #[command(flatten)]
@@ -295,7 +307,9 @@ pub enum TopicCommand {
         reach: Reach,
     },
     /// Set the rules of all topics that match a pattern.
-    #[command(after_help = "Example:\n  fanfare topic set 'chat.>' --retain-age 24h --retain-count 10000")]
+    #[command(
+        after_help = "Example:\n  fanfare topic set 'chat.>' --retain-age 24h --retain-count 10000"
+    )]
     Set {
         pattern: String,
         #[command(flatten)]
@@ -304,7 +318,9 @@ pub enum TopicCommand {
         reach: Reach,
     },
     /// List the rules by pattern, or forget those of one.
-    #[command(after_help = "Examples:\n  fanfare topic rules\n  fanfare topic rules --forget 'chat.>'")]
+    #[command(
+        after_help = "Examples:\n  fanfare topic rules\n  fanfare topic rules --forget 'chat.>'"
+    )]
     Rules {
         /// Forget the rules of this pattern.
         #[arg(long)]
@@ -357,7 +373,9 @@ pub struct Rules {
 fn duration(raw: &str) -> Result<Duration, String> {
     let split = raw.find(|c: char| !c.is_ascii_digit()).unwrap_or(raw.len());
     let (number, unit) = raw.split_at(split);
-    let number: u64 = number.parse().map_err(|_| format!("`{raw}` is no time such as 90s or 24h"))?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("`{raw}` is no time such as 90s or 24h"))?;
     let unit_ms = match unit {
         "ms" => 1,
         "s" => 1_000,
@@ -366,7 +384,9 @@ fn duration(raw: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(format!("`{raw}` has no unit of ms, s, m, h, d")),
     };
-    let ms = number.checked_mul(unit_ms).ok_or(format!("`{raw}` is too long"))?;
+    let ms = number
+        .checked_mul(unit_ms)
+        .ok_or(format!("`{raw}` is too long"))?;
     Ok(Duration::from_millis(ms))
 }
 
@@ -393,10 +413,15 @@ mod tests {
     #[test]
     fn every_command_shows_an_example() {
         fn check(command: &clap::Command, path: &str) {
-            let own: Vec<_> =
-                command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+            let own: Vec<_> = command
+                .get_subcommands()
+                .filter(|c| c.get_name() != "help")
+                .collect();
             if own.is_empty() {
-                let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let after = command
+                    .get_after_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 assert!(after.contains("fanfare "), "{path} has no example");
             }
             for sub in own {

@@ -13,9 +13,14 @@ use crate::output;
 
 pub fn run(args: &Dev) -> Result<(), Failure> {
     let usage = |e: anyhow::Error| Failure::Usage(format!("{e:#}"));
-    telemetry::init(&Logs { filter: args.log.clone(), format: LogFormat::Text }).map_err(usage)?;
-    let nodes: Option<Vec<Addresses>> =
-        (1..=args.nodes).map(|i| Addresses::of(i, args.port_offset)).collect();
+    telemetry::init(&Logs {
+        filter: args.log.clone(),
+        format: LogFormat::Text,
+    })
+    .map_err(usage)?;
+    let nodes: Option<Vec<Addresses>> = (1..=args.nodes)
+        .map(|i| Addresses::of(i, args.port_offset))
+        .collect();
     let nodes =
         nodes.ok_or_else(|| Failure::Usage("--port-offset: there is no such port".to_owned()))?;
     dev::prepare(&args.dir, args.fresh).map_err(usage)?;
@@ -26,10 +31,16 @@ pub fn run(args: &Dev) -> Result<(), Failure> {
         workers: 2,
         grace: Duration::from_secs(3),
     };
-    output::note(&format!("starting {} nodes, data in {} …", args.nodes, args.dir.display()));
+    output::note(&format!(
+        "starting {} nodes, data in {} …",
+        args.nodes,
+        args.dir.display()
+    ));
     let cluster = Cluster::start(&plan).map_err(usage)?;
     output::line(&welcome(&plan))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(until_told(&cluster))?;
     output::note("stopping …");
     cluster.stop();
@@ -65,7 +76,9 @@ fn welcome(plan: &Plan) -> String {
         );
     }
     let (first, last) = (plan.nodes.first(), plan.nodes.last());
-    let (Some(first), Some(last)) = (first, last) else { return text };
+    let (Some(first), Some(last)) = (first, last) else {
+        return text;
+    };
     text += &format!(
         "
 Try, in another terminal:

@@ -12,7 +12,10 @@ pub enum Failure {
     /// No node answered.
     Unreachable(String),
     /// A node refused; the code and what it said.
-    Refused { code: String, detail: String },
+    Refused {
+        code: String,
+        detail: String,
+    },
     Interrupted,
 }
 

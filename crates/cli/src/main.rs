@@ -1,6 +1,9 @@
 //! The one binary, `fanfare`: parses what was typed and hands it to the command.
 
-#![expect(unreachable_pub, reason = "a binary exports nothing: pub is what a module offers the others")]
+#![expect(
+    unreachable_pub,
+    reason = "a binary exports nothing: pub is what a module offers the others"
+)]
 
 mod args;
 mod cluster;

@@ -342,11 +342,13 @@ fn shown(acked: &Acked, json: bool) -> String {
     if json {
         let mut line = json!({
             "topic": topic.as_str(),
-            "position": position.map(|position| position.to_string()),
             "class": class.as_ref().map(|class| class.as_str()),
             "reached": reached.as_str(),
             "duplicate": duplicate,
         });
+        if let Some(position) = position {
+            line["position"] = json!(position.to_string());
+        }
         if let Some(ms) = dedup_remaining_ms {
             line["dedup"] = json!({ "remaining_ms": ms });
         }
@@ -376,9 +378,9 @@ mod tests {
     fn args(line: &[&str]) -> Publish {
         let line = ["fanfare", "pub"].iter().chain(line);
         let Command::Pub(args) = Args::try_parse_from(line).unwrap().command else {
-        panic!("another command")
-    };
-    args
+            panic!("another command")
+        };
+        args
     }
 
     fn keys(line: &[&str]) -> Vec<String> {

@@ -17,7 +17,9 @@ const SHARDS: u32 = 16;
 pub fn run(args: &Serve) -> Result<(), Failure> {
     let config = load(args)?;
     telemetry::init(&config.logs)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(config, args.single_node))
 }
 
@@ -27,8 +29,13 @@ async fn serve(config: Config, single: bool) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let usage = |e: anyhow::Error| Failure::Usage(format!("{e:#}"));
     let deps = Deps::real(&config).await.map_err(usage)?;
-    let mode = Mode { init: single.then_some(SHARDS), ..Mode::default() };
-    let node = Box::pin(Node::start(config, deps, mode)).await.map_err(usage)?;
+    let mode = Mode {
+        init: single.then_some(SHARDS),
+        ..Mode::default()
+    };
+    let node = Box::pin(Node::start(config, deps, mode))
+        .await
+        .map_err(usage)?;
     let at = node.addresses();
     output::note(&format!(
         "listening: edge http://{}  grpc {}  peer {}  ops http://{}  (pid {})",
@@ -54,7 +61,10 @@ async fn serve(config: Config, single: bool) -> Result<(), Failure> {
 }
 
 /// Reads the layers of the configuration.
-#[expect(clippy::disallowed_methods, reason = "the configuration file is no part of a node's disk")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the configuration file is no part of a node's disk"
+)]
 fn load(args: &Serve) -> Result<Config, Failure> {
     let mut layers = Layers::default();
     if let Some(path) = &args.config {
@@ -67,7 +77,10 @@ fn load(args: &Serve) -> Result<Config, Failure> {
     let texts = [
         ("cluster", args.cluster.clone()),
         ("name", args.name.clone()),
-        ("data", args.data.as_ref().map(|path| path.display().to_string())),
+        (
+            "data",
+            args.data.as_ref().map(|path| path.display().to_string()),
+        ),
         ("edge.listen", args.edge.map(|a| a.to_string())),
         ("grpc.listen", args.grpc.map(|a| a.to_string())),
         ("peer.listen", args.peer.map(|a| a.to_string())),
@@ -84,5 +97,7 @@ fn load(args: &Serve) -> Result<Config, Failure> {
     if args.insecure_open {
         layers.flag("insecure_open", true);
     }
-    layers.resolve().map_err(|problems| Failure::Usage(problems.to_string()))
+    layers
+        .resolve()
+        .map_err(|problems| Failure::Usage(problems.to_string()))
 }

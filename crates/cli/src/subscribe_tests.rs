@@ -1,3 +1,5 @@
+//! What `fanfare sub` takes, prints and keeps.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -189,7 +189,7 @@ fn row_of_names() -> String {
 }
 
 fn row(class: &str, start: &str, head: &str, bytes: &str, topic: &str) -> String {
-    format!("{class:<10} {start:>12} {head:>12} {bytes:>10}  {topic}")
+    format!("{class:<10} {start:>18} {head:>18} {bytes:>10}  {topic}")
 }
 
 fn print_rules(rules: &[(TopicPattern, RuleLayer)], json: bool) -> Result<(), Failure> {
@@ -352,7 +352,9 @@ fn age(time: Duration) -> String {
         ("m", 60_000),
         ("s", 1_000),
     ];
-    let fits = units.into_iter().find(|(_, unit)| ms > 0 && ms.is_multiple_of(*unit));
+    let fits = units
+        .into_iter()
+        .find(|(_, unit)| ms > 0 && ms.is_multiple_of(*unit));
     match fits {
         Some((name, unit)) => format!("{}{name}", ms / unit),
         None => format!("{ms}ms"),

@@ -1,3 +1,5 @@
+//! An administrator, and the act that makes a cluster, against a fake door.
+
 use fanfare_core::code::Code;
 use fanfare_core::id::{NodeId, ReplicaId};
 use fanfare_rpc::heard::{ReplicaOverview, ShardOverview};

@@ -1,3 +1,5 @@
+//! Stories of drafts: sent, lost, sent again, given up.
+
 use fanfare_core::position::Position;
 use fanfare_core::receipt::Refusal;
 

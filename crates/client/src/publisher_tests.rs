@@ -1,3 +1,5 @@
+//! A publisher against a scripted gRPC door and a fake edge.
+
 use std::sync::{Arc, Mutex};
 
 use fanfare_core::code::Code;

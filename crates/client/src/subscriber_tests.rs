@@ -1,3 +1,5 @@
+//! A subscriber against a fake edge and a fake socket, over a fast clock.
+
 use fanfare_core::position::Position;
 use fanfare_host::{Listener as _, TcpDoor};
 use fanfare_protocol::json::Reason;

@@ -203,7 +203,9 @@ fn stream(pieces: &[&str], silent: bool) -> Answer {
         .boxed(),
     };
     let frames = futures_util::stream::iter(pieces).chain(rest);
-    Response::new(http_body_util::BodyExt::boxed_unsync(StreamBody::new(frames)))
+    Response::new(http_body_util::BodyExt::boxed_unsync(StreamBody::new(
+        frames,
+    )))
 }
 
 /// An address where nobody listens.

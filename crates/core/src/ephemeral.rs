@@ -89,7 +89,10 @@ impl Ephemeral {
             },
         };
         let head = self.history.head();
-        if draft.expect.is_some_and(|expect| !is_expected(expect, head)) {
+        if draft
+            .expect
+            .is_some_and(|expect| !is_expected(expect, head))
+        {
             let head = Some(head).filter(|head| head.offset != Offset(0));
             let refused = Refused {
                 code: Code::ExpectationFailed,
@@ -168,13 +171,12 @@ impl Ephemeral {
             Since::Earliest => Answer::Recovered(start.before()),
             Since::Last(count) => {
                 let offset = Offset(head.offset.0.saturating_sub(u64::from(count)));
-                let from = Position {
-                    offset,
-                    ..head
-                };
+                let from = Position { offset, ..head };
                 Answer::Recovered(from.max(start.before()))
             }
-            Since::After(after) => self.gap(after).map_or(Answer::Recovered(after), Answer::Gap),
+            Since::After(after) => self
+                .gap(after)
+                .map_or(Answer::Recovered(after), Answer::Gap),
         };
         Standing {
             answer,

@@ -23,13 +23,20 @@ impl Span {
     pub fn of(run: &Run) -> Option<Self> {
         let first = run.messages.first()?.position;
         let count = u32::try_from(run.messages.len()).unwrap_or(u32::MAX);
-        Some(Self { after: run.after, first, count })
+        Some(Self {
+            after: run.after,
+            first,
+            count,
+        })
     }
 
     /// The position of the message at `index`, from 0.
     pub fn position(&self, index: u32) -> Position {
         let offset = self.first.offset.0.saturating_add(u64::from(index));
-        Position { epoch: self.first.epoch, offset: Offset(offset) }
+        Position {
+            epoch: self.first.epoch,
+            offset: Offset(offset),
+        }
     }
 
     /// The position after its last message.
@@ -130,7 +137,12 @@ pub struct Tail<R> {
 
 impl<R> Default for Tail<R> {
     fn default() -> Self {
-        Self { blocks: VecDeque::new(), bytes: 0, base: None, live: false }
+        Self {
+            blocks: VecDeque::new(),
+            bytes: 0,
+            base: None,
+            live: false,
+        }
     }
 }
 
@@ -205,7 +217,10 @@ impl<R: Clone> Tail<R> {
     }
 
     fn last_position(&self) -> Option<Position> {
-        self.blocks.back().map(|(block, _)| block.end()).or(self.base)
+        self.blocks
+            .back()
+            .map(|(block, _)| block.end())
+            .or(self.base)
     }
 
     /// Index of the only block that could serve `at`.
@@ -219,7 +234,10 @@ impl<R: Clone> Tail<R> {
             Block::Gap(_) => true,
             Block::Run(span, _) => span.end() <= at,
         });
-        self.blocks.get(index).map(|(block, _)| block).filter(|block| block.serves(at))
+        self.blocks
+            .get(index)
+            .map(|(block, _)| block)
+            .filter(|block| block.serves(at))
     }
 }
 
@@ -252,7 +270,12 @@ pub fn conflate(at: Position, last: Position, lag: u64) -> Option<Gap> {
     if at.epoch != last.epoch || behind <= lag.max(1) {
         return None;
     }
-    Some(Gap { reason: GapReason::Conflated, from: at, to: last.before(), missed: Some(behind - 1) })
+    Some(Gap {
+        reason: GapReason::Conflated,
+        from: at,
+        to: last.before(),
+        missed: Some(behind - 1),
+    })
 }
 
 /// How long a relay without readers is kept, so that a storm of reconnects finds its tail.
@@ -271,7 +294,10 @@ impl DigestWatch {
 
     /// Begins when the shard's first attachment does.
     pub fn new(now: Duration) -> Self {
-        Self { heard: now, mismatches: 0 }
+        Self {
+            heard: now,
+            mismatches: 0,
+        }
     }
 
     /// A digest came. True if all must attach again: two in a row did not match.

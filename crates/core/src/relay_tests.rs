@@ -21,7 +21,8 @@ fn tail() -> Tail<&'static str> {
     tail.reset(at(7, 40));
     tail.set_live(true);
     tail.push_run(span((7, 40), (7, 41), 1), "41", 10).unwrap();
-    tail.push_run(span((7, 41), (7, 42), 2), "42-43", 20).unwrap();
+    tail.push_run(span((7, 41), (7, 42), 2), "42-43", 20)
+        .unwrap();
     tail.push_run(span((7, 43), (7, 44), 1), "44", 10).unwrap();
     tail
 }
@@ -40,8 +41,15 @@ fn found(tail: &Tail<&'static str>, position: Position) -> &'static str {
 #[test]
 fn a_reader_finds_the_run_that_holds_what_it_misses() {
     let tail = tail();
-    let expected =
-        [(39, "below"), (40, "41"), (41, "42-43"), (42, "42-43"), (43, "44"), (44, "head"), (45, "ahead")];
+    let expected = [
+        (39, "below"),
+        (40, "41"),
+        (41, "42-43"),
+        (42, "42-43"),
+        (43, "44"),
+        (44, "head"),
+        (45, "ahead"),
+    ];
     for (offset, run) in expected {
         assert_eq!(found(&tail, at(7, offset)), run, "7-{offset}");
     }
@@ -69,7 +77,10 @@ fn a_tail_takes_what_follows_and_nothing_else() {
     assert_eq!(later, Err(Misfit::Hole));
     let newer = tail.push_run(span((8, 0), (8, 1), 1), "newer", 1);
     assert_eq!(newer, Err(Misfit::Hole));
-    assert_eq!(Tail::default().push_run(span((7, 0), (7, 1), 1), "", 1), Err(Misfit::Hole));
+    assert_eq!(
+        Tail::default().push_run(span((7, 0), (7, 1), 1), "", 1),
+        Err(Misfit::Hole)
+    );
 }
 
 #[test]
@@ -104,11 +115,17 @@ fn a_gap_is_told_to_those_who_stand_before_it_alone() {
 #[test]
 fn a_gap_back_from_a_lost_future_is_told_too() {
     let mut tail = tail();
-    let gap = Gap { reason: GapReason::PositionAhead, from: at(7, 44), to: at(7, 42), missed: None };
+    let gap = Gap {
+        reason: GapReason::PositionAhead,
+        from: at(7, 44),
+        to: at(7, 42),
+        missed: None,
+    };
     tail.push_gap(gap);
     assert_eq!(found(&tail, at(7, 44)), "gap");
     assert_eq!(found(&tail, at(7, 42)), "head");
-    tail.push_run(span((7, 42), (7, 43), 1), "new 43", 10).unwrap();
+    tail.push_run(span((7, 42), (7, 43), 1), "new 43", 10)
+        .unwrap();
     assert_eq!(found(&tail, at(7, 42)), "new 43");
     assert_eq!(found(&tail, at(7, 43)), "head");
 }

@@ -127,7 +127,10 @@ impl Session {
         bearer: Option<(Arc<Grants>, Option<Arc<str>>)>,
     ) -> Result<(), Refusal> {
         if self.greeted {
-            return Err(invalid("`hello` comes once, first, and not if the URL names topics", "type"));
+            return Err(invalid(
+                "`hello` comes once, first, and not if the URL names topics",
+                "type",
+            ));
         }
         self.greeted = true;
         self.open = true;
@@ -142,7 +145,10 @@ impl Session {
     /// Takes note of a request's id, which must be free. Without one it is not answered by id.
     pub fn on_request(&mut self, id: Option<u64>) -> Result<(), Refusal> {
         if !self.open {
-            return Err(Refusal::new(Code::ProtocolError, "the first frame must be `hello`"));
+            return Err(Refusal::new(
+                Code::ProtocolError,
+                "the first frame must be `hello`",
+            ));
         }
         let Some(id) = id else { return Ok(()) };
         if id == 0 || id > MAX_ID {
@@ -218,8 +224,12 @@ impl Session {
             let detail = "a session is refreshed with a token of the same `sub`";
             return Err(Refusal::new(Code::Unauthenticated, detail).field("token"));
         }
-        let lost: Vec<_> =
-            self.topics.keys().filter(|topic| !grants.may_subscribe(topic)).cloned().collect();
+        let lost: Vec<_> = self
+            .topics
+            .keys()
+            .filter(|topic| !grants.may_subscribe(topic))
+            .cloned()
+            .collect();
         for topic in &lost {
             self.on_detached(topic);
         }
@@ -233,10 +243,16 @@ impl Session {
         if !self.open && since(self.opened) >= self.limits.hello {
             return Due::Close(Code::HelloTimeout);
         }
-        if pulse.stuck.is_some_and(|then| since(then) >= self.limits.stall) {
+        if pulse
+            .stuck
+            .is_some_and(|then| since(then) >= self.limits.stall)
+        {
             return Due::Close(Code::SlowConsumer);
         }
-        let silence = self.heartbeat.saturating_mul(2).saturating_add(Duration::from_secs(10));
+        let silence = self
+            .heartbeat
+            .saturating_mul(2)
+            .saturating_add(Duration::from_secs(10));
         if pulse.heard.is_some_and(|then| since(then) >= silence) {
             return Due::Close(Code::HeartbeatTimeout);
         }
@@ -267,8 +283,20 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn session(open: bool) -> Session {
-        let limits = Limits { topics: 2, in_flight: 2, hello: 10 * S, stall: 60 * S };
-        Session::new(Duration::ZERO, limits, 15 * S, open, Arc::new(Grants::open()), None)
+        let limits = Limits {
+            topics: 2,
+            in_flight: 2,
+            hello: 10 * S,
+            stall: 60 * S,
+        };
+        Session::new(
+            Duration::ZERO,
+            limits,
+            15 * S,
+            open,
+            Arc::new(Grants::open()),
+            None,
+        )
     }
 
     fn topic(name: &str) -> TopicName {
@@ -278,19 +306,31 @@ mod tests {
     #[test]
     fn nothing_is_served_before_hello_and_hello_comes_once() {
         let mut session = session(false);
-        assert_eq!(session.on_request(Some(1)).unwrap_err().code, Code::ProtocolError);
+        assert_eq!(
+            session.on_request(Some(1)).unwrap_err().code,
+            Code::ProtocolError
+        );
         session.on_hello(Some(5 * S), None).unwrap();
         assert_eq!(session.heartbeat(), 5 * S);
         session.on_request(Some(1)).unwrap();
-        assert_eq!(session.on_hello(None, None).unwrap_err().code, Code::InvalidArgument);
+        assert_eq!(
+            session.on_hello(None, None).unwrap_err().code,
+            Code::InvalidArgument
+        );
     }
 
     #[test]
     fn an_id_is_free_again_once_it_is_answered() {
         let mut session = session(true);
         session.on_request(Some(1)).unwrap();
-        assert_eq!(session.on_request(Some(1)).unwrap_err().field.as_deref(), Some("id"));
-        assert_eq!(session.on_request(Some(0)).unwrap_err().field.as_deref(), Some("id"));
+        assert_eq!(
+            session.on_request(Some(1)).unwrap_err().field.as_deref(),
+            Some("id")
+        );
+        assert_eq!(
+            session.on_request(Some(0)).unwrap_err().field.as_deref(),
+            Some("id")
+        );
         session.on_request(Some(2)).unwrap();
         assert!(session.is_full());
         session.on_answered(Some(1));
@@ -302,12 +342,21 @@ mod tests {
     fn a_session_has_a_bounded_number_of_topics_each_once() {
         let mut session = session(true);
         session.on_subscribe(&topic("a")).unwrap();
-        assert_eq!(session.on_subscribe(&topic("a")).unwrap_err().code, Code::InvalidArgument);
+        assert_eq!(
+            session.on_subscribe(&topic("a")).unwrap_err().code,
+            Code::InvalidArgument
+        );
         session.on_subscribe(&topic("b")).unwrap();
-        assert_eq!(session.on_subscribe(&topic("c")).unwrap_err().code, Code::LimitExceeded);
+        assert_eq!(
+            session.on_subscribe(&topic("c")).unwrap_err().code,
+            Code::LimitExceeded
+        );
         session.on_unsubscribe(&topic("a")).unwrap();
         session.on_subscribe(&topic("c")).unwrap();
-        assert_eq!(session.on_subscribe(&topic("$sys")).unwrap_err().code, Code::Forbidden);
+        assert_eq!(
+            session.on_subscribe(&topic("$sys")).unwrap_err().code,
+            Code::Forbidden
+        );
     }
 
     #[test]
@@ -330,7 +379,10 @@ mod tests {
         narrow.subscribe.push("a".parse().unwrap());
         let other = session.on_refresh(Arc::new(narrow.clone()), Some("eve"));
         assert_eq!(other.unwrap_err().code, Code::Unauthenticated);
-        assert_eq!(session.on_refresh(Arc::new(narrow), None), Ok(vec![topic("b")]));
+        assert_eq!(
+            session.on_refresh(Arc::new(narrow), None),
+            Ok(vec![topic("b")])
+        );
         assert_eq!(session.topics().collect::<Vec<_>>(), [&topic("a")]);
     }
 
@@ -339,17 +391,29 @@ mod tests {
         let silent = session(false);
         let pulse = Pulse::default();
         assert_eq!(silent.on_tick(9 * S, pulse), Due::Nothing);
-        assert_eq!(silent.on_tick(10 * S, pulse), Due::Close(Code::HelloTimeout));
+        assert_eq!(
+            silent.on_tick(10 * S, pulse),
+            Due::Close(Code::HelloTimeout)
+        );
 
         let open = session(true);
         let at = |heard, sent, stuck| Pulse { heard, sent, stuck };
-        assert_eq!(open.on_tick(14 * S, at(None, Duration::ZERO, None)), Due::Nothing);
-        assert_eq!(open.on_tick(15 * S, at(None, Duration::ZERO, None)), Due::Heartbeat);
+        assert_eq!(
+            open.on_tick(14 * S, at(None, Duration::ZERO, None)),
+            Due::Nothing
+        );
+        assert_eq!(
+            open.on_tick(15 * S, at(None, Duration::ZERO, None)),
+            Due::Heartbeat
+        );
         assert_eq!(
             open.on_tick(40 * S, at(Some(Duration::ZERO), 39 * S, None)),
             Due::Close(Code::HeartbeatTimeout)
         );
-        assert_eq!(open.on_tick(59 * S, at(None, S, Some(Duration::ZERO))), Due::Nothing);
+        assert_eq!(
+            open.on_tick(59 * S, at(None, S, Some(Duration::ZERO))),
+            Due::Nothing
+        );
         assert_eq!(
             open.on_tick(60 * S, at(None, S, Some(Duration::ZERO))),
             Due::Close(Code::SlowConsumer)

@@ -102,9 +102,7 @@ impl<R: Clone> Subscription<R> {
         (self.at, self.due) = match standing.answer {
             Answer::Latest => (standing.head, None),
             // Nothing exists between the two: the counter moves on, so that it does not grow old.
-            Answer::Recovered(from) if !standing.exists => {
-                (from.max(standing.head), None)
-            }
+            Answer::Recovered(from) if !standing.exists => (from.max(standing.head), None),
             Answer::Recovered(from) => (from, None),
             Answer::Gap(gap) => (gap.from, Some(gap)),
         };
@@ -161,7 +159,11 @@ impl<R: Clone> Subscription<R> {
             return Drained::Idle;
         }
         let drained = self.pour(tail, sink);
-        self.phase = if drained == Drained::Head { Phase::Live } else { Phase::Behind };
+        self.phase = if drained == Drained::Head {
+            Phase::Live
+        } else {
+            Phase::Behind
+        };
         self.settled |= drained == Drained::Head;
         drained
     }
@@ -172,7 +174,9 @@ impl<R: Clone> Subscription<R> {
             return Paged::Nothing;
         }
         let expected = page.gap.map_or(self.at, |gap| gap.to);
-        let fits = run.as_ref().is_none_or(|(span, _)| span.skip(expected) == Some(0));
+        let fits = run
+            .as_ref()
+            .is_none_or(|(span, _)| span.skip(expected) == Some(0));
         if page.gap.is_some_and(|gap| gap.from != self.at) || !fits {
             return Paged::Nothing;
         }

@@ -30,7 +30,10 @@ struct Reader {
 
 impl Reader {
     fn with_room(room: u32) -> Self {
-        Self { room, ..Self::default() }
+        Self {
+            room,
+            ..Self::default()
+        }
     }
 }
 
@@ -71,7 +74,14 @@ impl Sink<Numbers> for Reader {
 fn numbers(positions: &[Position]) -> Option<(Span, Numbers)> {
     let first = *positions.first()?;
     let count = u32::try_from(positions.len()).ok()?;
-    Some((Span { after: first.before(), first, count }, Arc::new(positions.to_vec())))
+    Some((
+        Span {
+            after: first.before(),
+            first,
+            count,
+        },
+        Arc::new(positions.to_vec()),
+    ))
 }
 
 /// The topic as its leader has it.
@@ -86,13 +96,19 @@ struct Log {
 
 impl Log {
     fn head(&self) -> Position {
-        Position { epoch: self.epoch, offset: Offset(self.head) }
+        Position {
+            epoch: self.epoch,
+            offset: Offset(self.head),
+        }
     }
 
     fn standing(&self, answer: Answer, policy: Policy) -> Standing {
         Standing {
             answer,
-            start: Position { epoch: self.epoch, offset: Offset(self.start) },
+            start: Position {
+                epoch: self.epoch,
+                offset: Offset(self.start),
+            },
             head: self.head(),
             exists: self.exists,
             policy,
@@ -102,8 +118,13 @@ impl Log {
 
     /// A page as a replica would give it, and its messages.
     fn page(&self, after: Position, limit: u64) -> (Page, Option<(Span, Numbers)>) {
-        let base = Position { epoch: self.epoch, offset: Offset(self.start - 1) };
-        let unborn = after.offset == Offset(0) && (self.vouched..self.epoch).contains(&after.epoch) && self.start == 1;
+        let base = Position {
+            epoch: self.epoch,
+            offset: Offset(self.start - 1),
+        };
+        let unborn = after.offset == Offset(0)
+            && (self.vouched..self.epoch).contains(&after.epoch)
+            && self.start == 1;
         let gap = if after == self.head() || unborn || (after >= base && after <= self.head()) {
             None
         } else if after > self.head() {
@@ -113,11 +134,20 @@ impl Log {
         } else {
             Some((GapReason::EpochChanged, base))
         };
-        let gap = gap.map(|(reason, to)| Gap { reason, from: after, to, missed: None });
+        let gap = gap.map(|(reason, to)| Gap {
+            reason,
+            from: after,
+            to,
+            missed: None,
+        });
         let begin = gap.map_or(if unborn { base } else { after }, |gap| gap.to);
         let last = self.head.min(begin.offset.0 + limit);
-        let positions: Vec<_> =
-            (begin.offset.0 + 1..=last).map(|n| Position { epoch: self.epoch, offset: Offset(n) }).collect();
+        let positions: Vec<_> = (begin.offset.0 + 1..=last)
+            .map(|n| Position {
+                epoch: self.epoch,
+                offset: Offset(n),
+            })
+            .collect();
         let mut run = numbers(&positions);
         if let (Some((span, _)), None) = (&mut run, gap) {
             span.after = after;
@@ -125,12 +155,26 @@ impl Log {
         let messages = positions
             .iter()
             .map(|position| {
-                let content =
-                    Content { payload: bytes::Bytes::new(), meta: Arc::new(Meta::default()) };
-                Arc::new(Message { position: *position, wall_ms: 0, content })
+                let content = Content {
+                    payload: bytes::Bytes::new(),
+                    meta: Arc::new(Meta::default()),
+                };
+                Arc::new(Message {
+                    position: *position,
+                    wall_ms: 0,
+                    content,
+                })
             })
             .collect();
-        (Page { gap, messages, head: self.head(), start: base.next() }, run)
+        (
+            Page {
+                gap,
+                messages,
+                head: self.head(),
+                start: base.next(),
+            },
+            run,
+        )
     }
 }
 
@@ -177,9 +221,22 @@ struct World {
 
 impl World {
     fn new(policy: Policy) -> Self {
-        let log = Log { epoch: Epoch(3), head: 0, start: 1, exists: false, vouched: Epoch(3) };
-        let readers = (0..4).map(|_| (Subscription::default(), Reader::with_room(0))).collect();
-        Self { log, tail: Tail::default(), readers, policy }
+        let log = Log {
+            epoch: Epoch(3),
+            head: 0,
+            start: 1,
+            exists: false,
+            vouched: Epoch(3),
+        };
+        let readers = (0..4)
+            .map(|_| (Subscription::default(), Reader::with_room(0)))
+            .collect();
+        Self {
+            log,
+            tail: Tail::default(),
+            readers,
+            policy,
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -203,7 +260,9 @@ impl World {
             Step::Relay(limit) => self.relay(limit),
             Step::Reset => {
                 self.tail.reset(self.log.head());
-                self.readers.iter_mut().for_each(|(subscription, _)| subscription.doubt());
+                self.readers
+                    .iter_mut()
+                    .for_each(|(subscription, _)| subscription.doubt());
             }
             Step::TrimTail(limit) => self.tail.trim(limit),
             Step::Room(who, room) => self.readers[who].1.room = room,
@@ -250,7 +309,10 @@ impl World {
         *subscription = Subscription::default();
         let at = if reader.at == Position::NONE {
             let offset = Offset(self.log.head.saturating_sub(back).max(self.log.start - 1));
-            Position { epoch: self.log.epoch, offset }
+            Position {
+                epoch: self.log.epoch,
+                offset,
+            }
         } else {
             reader.at
         };
@@ -314,8 +376,19 @@ proptest! {
 }
 
 fn standing(answer: Answer, head: Position, slow: Slow) -> Standing {
-    let policy = Policy { slow, slow_lag: 3, ..Policy::default() };
-    Standing { answer, start: at(7, 1), head, exists: true, policy, term: Term(1) }
+    let policy = Policy {
+        slow,
+        slow_lag: 3,
+        ..Policy::default()
+    };
+    Standing {
+        answer,
+        start: at(7, 1),
+        head,
+        exists: true,
+        policy,
+        term: Term(1),
+    }
 }
 
 /// A live tail after 7-0 with one run of `count` messages.
@@ -342,10 +415,20 @@ fn a_subscription_at_head_gets_the_run_from_the_relays_hand() {
     assert_eq!(subscription.drain(&tail, &mut reader), Drained::Head);
     let block = push(&mut tail, 3, 4).unwrap();
     assert!(!subscription.offer(&block, &mut reader));
-    assert_eq!((subscription.phase(), subscription.at()), (Phase::Live, at(7, 4)));
+    assert_eq!(
+        (subscription.phase(), subscription.at()),
+        (Phase::Live, at(7, 4))
+    );
     // The same block again is no news, and a later one shows that something was missed.
     assert!(!subscription.offer(&block, &mut reader));
-    let later = Block::Run(Span { after: at(7, 5), first: at(7, 6), count: 1 }, Numbers::default());
+    let later = Block::Run(
+        Span {
+            after: at(7, 5),
+            first: at(7, 6),
+            count: 1,
+        },
+        Numbers::default(),
+    );
     assert!(subscription.offer(&later, &mut reader));
     assert_eq!(subscription.phase(), Phase::Behind);
     assert_eq!(reader.messages, [at(7, 3), at(7, 4)]);
@@ -382,7 +465,10 @@ fn a_gap_of_the_answer_is_the_first_item() {
         at(6, 9)
     );
     assert_eq!(subscription.drain(&tail, &mut reader), Drained::Head);
-    assert_eq!((reader.gaps, reader.messages), (vec![gap], vec![at(7, 2), at(7, 3)]));
+    assert_eq!(
+        (reader.gaps, reader.messages),
+        (vec![gap], vec![at(7, 2), at(7, 3)])
+    );
 }
 
 #[test]
@@ -396,17 +482,36 @@ fn a_slow_session_of_a_conflating_topic_skips_to_the_newest() {
     assert!(subscription.offer(&block, &mut reader));
     reader.room = 9;
     assert_eq!(subscription.drain(&tail, &mut reader), Drained::Head);
-    let gap =
-        Gap { reason: GapReason::Conflated, from: at(7, 0), to: at(7, 7), missed: Some(7) };
+    let gap = Gap {
+        reason: GapReason::Conflated,
+        from: at(7, 0),
+        to: at(7, 7),
+        missed: Some(7),
+    };
     assert_eq!((reader.gaps, reader.messages), (vec![gap], vec![at(7, 8)]));
 }
 
 #[test]
 fn a_page_that_does_not_fit_is_not_taken() {
     let mut subscription = Subscription::<Numbers>::default();
-    subscription.begin(&standing(Answer::Recovered(at(7, 2)), at(7, 9), Slow::CatchUp));
-    let page = Page { gap: None, messages: vec![], head: at(7, 9), start: at(7, 1) };
-    assert_eq!(subscription.on_page(&page, numbers(&[at(7, 4)])), Paged::Nothing);
+    subscription.begin(&standing(
+        Answer::Recovered(at(7, 2)),
+        at(7, 9),
+        Slow::CatchUp,
+    ));
+    let page = Page {
+        gap: None,
+        messages: vec![],
+        head: at(7, 9),
+        start: at(7, 1),
+    };
+    assert_eq!(
+        subscription.on_page(&page, numbers(&[at(7, 4)])),
+        Paged::Nothing
+    );
     assert_eq!(subscription.on_page(&page, None), Paged::Nothing);
-    assert_eq!(subscription.on_page(&page, numbers(&[at(7, 3)])), Paged::Progress);
+    assert_eq!(
+        subscription.on_page(&page, numbers(&[at(7, 3)])),
+        Paged::Progress
+    );
 }

@@ -37,7 +37,9 @@ impl Gauge {
     pub fn dec(&self) {
         let less = |n: u64| Some(n.saturating_sub(1));
         // The closure always gives a number.
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .ok();
     }
 
     /// The number.

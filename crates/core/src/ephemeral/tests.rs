@@ -90,9 +90,16 @@ fn a_key_has_one_slot_for_its_window() {
         key_age_ms: 10_000,
         ..keyed("x", "old")
     };
-    assert_eq!(code(&stream.append(&late, 4_000, 0).fate), Some(Code::IdempotencyExpired));
+    assert_eq!(
+        code(&stream.append(&late, 4_000, 0).fate),
+        Some(Code::IdempotencyExpired)
+    );
     let again = stream.append(&keyed("x", "k"), 20_000, 0);
-    assert_eq!(again.message.map(|m| m.position), Some(at(3)), "its window is over");
+    assert_eq!(
+        again.message.map(|m| m.position),
+        Some(at(3)),
+        "its window is over"
+    );
 }
 
 #[test]
@@ -102,8 +109,16 @@ fn an_expectation_is_the_head_or_that_there_is_none() {
         expect: Some(expect),
         ..draft("x")
     };
-    assert_eq!(code(&stream.append(&expecting(at(1)), 0, 0).fate), Some(Code::ExpectationFailed));
-    assert!(stream.append(&expecting(Position::NONE), 0, 0).message.is_some());
+    assert_eq!(
+        code(&stream.append(&expecting(at(1)), 0, 0).fate),
+        Some(Code::ExpectationFailed)
+    );
+    assert!(
+        stream
+            .append(&expecting(Position::NONE), 0, 0)
+            .message
+            .is_some()
+    );
     assert!(stream.append(&expecting(at(1)), 0, 0).message.is_some());
     let refused = stream.append(&expecting(Position::NONE), 0, 0).fate;
     let head = Refused {
@@ -120,17 +135,33 @@ fn a_reader_of_another_stream_is_told() {
         stream.append(&draft("x"), 0, 0);
     }
     let answer = |after| stream.stand(Since::After(after), Term(1)).answer;
-    let gap = |reason, from, to, missed| Answer::Gap(Gap { reason, from, to, missed });
+    let gap = |reason, from, to, missed| {
+        Answer::Gap(Gap {
+            reason,
+            from,
+            to,
+            missed,
+        })
+    };
     let old = Position::new(EPOCH - 1, 40);
     assert_eq!(answer(old), gap(GapReason::EpochChanged, old, at(3), None));
-    assert_eq!(answer(at(6)), gap(GapReason::PositionAhead, at(6), at(5), None));
+    assert_eq!(
+        answer(at(6)),
+        gap(GapReason::PositionAhead, at(6), at(5), None)
+    );
     let new = Position::new(EPOCH + 1, 0);
     assert_eq!(answer(new), gap(GapReason::PositionAhead, new, at(5), None));
     let trimmed = GapReason::Trimmed(TrimmedBy::Count);
     assert_eq!(answer(at(1)), gap(trimmed, at(1), at(3), Some(2)));
     assert_eq!(answer(at(3)), Answer::Recovered(at(3)));
-    assert_eq!(stream.stand(Since::Last(1), Term(1)).answer, Answer::Recovered(at(4)));
-    assert_eq!(stream.stand(Since::Last(9), Term(1)).answer, Answer::Recovered(at(3)));
+    assert_eq!(
+        stream.stand(Since::Last(1), Term(1)).answer,
+        Answer::Recovered(at(4))
+    );
+    assert_eq!(
+        stream.stand(Since::Last(9), Term(1)).answer,
+        Answer::Recovered(at(3))
+    );
     assert_eq!(stream.stand(Since::Earliest, Term(1)).begin(), at(3));
     assert_eq!(stream.stand(Since::Latest, Term(1)).begin(), at(5));
 }

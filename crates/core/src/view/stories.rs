@@ -50,7 +50,9 @@ fn cluster(nodes: u64) -> View {
 fn done(view: &mut View, command: &Command) -> u64 {
     match view.apply(command) {
         Outcome::Done { version } => version,
-        other @ (Outcome::Added { .. } | Outcome::Refused(_)) => panic!("{command:?} gave {other:?}"),
+        other @ (Outcome::Added { .. } | Outcome::Refused(_)) => {
+            panic!("{command:?} gave {other:?}")
+        }
     }
 }
 
@@ -62,7 +64,9 @@ fn refused(view: &mut View, command: &Command) -> Refusal {
             assert_eq!(*view, before, "a refused command changed the view");
             refusal
         }
-        other @ (Outcome::Done { .. } | Outcome::Added { .. }) => panic!("{command:?} gave {other:?}"),
+        other @ (Outcome::Done { .. } | Outcome::Added { .. }) => {
+            panic!("{command:?} gave {other:?}")
+        }
     }
 }
 

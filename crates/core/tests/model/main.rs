@@ -96,7 +96,13 @@ fn a_head_without_a_majority_is_found() {
 fn a_snapshot_without_keys_is_found() {
     finds(
         Sabotage::SnapshotWithoutKeys,
-        &["DUPLICATED", "DIVERGED", "REPLICA_DIVERGED", "LOST"],
+        &[
+            "DUPLICATED",
+            "DIVERGED",
+            "REPLICA_DIVERGED",
+            "LOST",
+            "PHANTOM",
+        ],
     );
 }
 
@@ -107,7 +113,7 @@ fn a_resume_below_the_start_that_is_no_gap_is_found() {
 
 #[test]
 fn an_epoch_used_by_two_leaders_is_found() {
-    finds(Sabotage::KeepEphemeralEpoch, &["DIVERGED"]);
+    finds(Sabotage::KeepEphemeralEpoch, &["DIVERGED", "AHEAD"]);
 }
 
 #[test]

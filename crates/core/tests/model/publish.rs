@@ -15,6 +15,7 @@ use fanfare_core::publishing::Effect;
 use fanfare_core::receipt::{Receipt, Refusal};
 
 use crate::reign::{Work, millis};
+use crate::sabotage::Sabotage;
 use crate::world::World;
 
 /// A publisher: one connection at a time, which is one publish stream.
@@ -179,6 +180,7 @@ impl World {
 
     /// What an edge's publishing wants done.
     pub(crate) fn publishing_effects(&mut self, node: NodeId) {
+        let definite = self.sabotage == Some(Sabotage::RefuseProposed);
         loop {
             let effects: Vec<Effect> = self.edge(node).publishing.effects().collect();
             if effects.is_empty() {
@@ -191,6 +193,10 @@ impl World {
                     }
                     Effect::Answer(ticket, result) => {
                         if let Some((publisher, _, op)) = self.edge(node).tickets.remove(&ticket) {
+                            let result = result.map_err(|refusal| match definite {
+                                true => Refusal::of_publish(Code::DeadlineExceeded, "too late"),
+                                false => refusal,
+                            });
                             self.op_ended(publisher, op, result);
                         }
                     }

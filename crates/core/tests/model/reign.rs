@@ -83,6 +83,13 @@ impl Reign {
         self.begun && !self.open.is_empty() && self.out.len() < MAX_OUT
     }
 
+    /// True if a draft of this topic is on its way through the log.
+    fn holds(&self, topic: &TopicName) -> bool {
+        let out = self.out.values().flatten().flatten();
+        let mut works = self.open.iter().chain(out);
+        works.any(|work| work.draft.topic == *topic)
+    }
+
     pub(crate) fn has_news(&self) -> bool {
         self.rules_changed
             || !self.changed.is_empty()
@@ -167,8 +174,11 @@ impl World {
                 return world.refuse(shard, node, &work, Code::IdempotencyExpired);
             }
             match rows.class_of(&draft.topic) {
-                Class::Ephemeral => world.publish_ephemeral(shard, node, reign, work),
-                Class::Durable => reign.open.push_back(work),
+                // Drafts of a topic that was durable a moment ago come first (C3).
+                Class::Ephemeral if !reign.holds(&draft.topic) => {
+                    world.publish_ephemeral(shard, node, reign, work);
+                }
+                Class::Ephemeral | Class::Durable => reign.open.push_back(work),
             }
         });
         if let Some(work) = slot {
@@ -401,7 +411,6 @@ impl World {
 
     /// Time has passed for a leader.
     pub(crate) fn tick_reign(&mut self, shard: ShardId, node: NodeId) {
-        let definite = self.sabotage == Some(Sabotage::RefuseProposed);
         self.with_reign(shard, node, |world, reign| {
             world.running_ms(reign, shard, node);
             let late = |work: &Work| work.deadline <= world.now;
@@ -425,11 +434,7 @@ impl World {
             reign.open = open;
             reign.retry = true;
             for work in over {
-                let code = match definite {
-                    true => Code::DeadlineExceeded,
-                    false => Code::OutcomeUnknown,
-                };
-                world.refuse(shard, node, &work, code);
+                world.refuse(shard, node, &work, Code::OutcomeUnknown);
             }
             for work in waiting {
                 world.refuse(shard, node, &work, Code::DeadlineExceeded);

@@ -226,7 +226,7 @@ impl World {
             Kind::Again => self.again(publisher),
             Kind::Hangup => self.hang_up(publisher),
             Kind::Subscribe => {
-                let anew = self.chance.one_in(6);
+                let anew = self.chance.one_in(3);
                 self.subscribe(subscriber, anew);
             }
             Kind::Drop => {

@@ -10,16 +10,22 @@ use fanfare_core::position::{Epoch, Offset, Position};
 
 use crate::oracle::Oracle;
 
+/// Slots of one key: where, when, and the window promised.
+type Placings = Vec<(Position, u64, u64)>;
+
 /// One topic.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Truth {
     pub(crate) slots: BTreeMap<Position, Slot>,
     /// Slots by epoch and key, with the time at which they were placed and the window promised.
-    keys: BTreeMap<(Epoch, String), Vec<(Position, u64, u64)>>,
+    keys: BTreeMap<(Epoch, String), Placings>,
     /// Lowest retained offset of each stream, as far as any replica trimmed it.
     starts: BTreeMap<Epoch, Offset>,
-    /// The epoch of the newest stream.
+    /// The epoch of the newest stream, and of the newest one that was ephemeral.
     pub(crate) epoch: Epoch,
+    ephemeral: Epoch,
+    /// The highest epoch that any subscriber was told.
+    pub(crate) told: Epoch,
     /// The counter of the last deletion.
     ended: Epoch,
     /// Streams that no row remembers existed, or the shard forgot tombstones.
@@ -44,16 +50,23 @@ const TRANSIT_MS: u64 = 15_000;
 impl Oracle {
     /// A stream began.
     pub(crate) fn begun(&mut self, topic: &TopicName, epoch: Epoch, durable: bool) {
-        let before = self.truth(topic).epoch;
+        let truth = self.truth(topic);
+        // The leader may not have applied yet what another replica has; no client can have seen it.
+        let before = match durable {
+            true => truth.epoch,
+            false => truth.ephemeral.max(truth.told),
+        };
+        truth.epoch = truth.epoch.max(epoch);
+        if !durable {
+            truth.ephemeral = epoch;
+            truth.forgot = true;
+        }
         self.inside(epoch > before, "EPOCH_BROKEN", || {
             format!(
                 "{topic}: a stream of epoch {} after one of {}",
                 epoch.0, before.0
             )
         });
-        let truth = self.truth(topic);
-        truth.epoch = truth.epoch.max(epoch);
-        truth.forgot |= !durable;
     }
 
     /// A topic was deleted.
