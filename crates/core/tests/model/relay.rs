@@ -163,7 +163,7 @@ impl World {
             }
             Work::Ended(leader, link, id, why) => {
                 if self.is_on(edge, topic, On::Link(leader, link, id)) {
-                    self.on_ended(edge, topic, why);
+                    self.on_ended(edge, topic, &why);
                 }
             }
             Work::Lost(leader, link, id) => {
@@ -217,10 +217,10 @@ impl World {
         }
     }
 
-    fn on_ended(&mut self, edge: NodeId, topic: &TopicName, why: Ended) {
+    fn on_ended(&mut self, edge: NodeId, topic: &TopicName, why: &Ended) {
         let shard = self.shard_of(topic);
         match why {
-            Ended::NotLeader(redirect) => {
+            &Ended::NotLeader(redirect) => {
                 let news = self.learn(edge, shard, redirect);
                 if !news || redirect.leader.is_none() {
                     self.failed(edge, topic, false);
