@@ -29,6 +29,7 @@ pub use metrics::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_core::receipt::Refusal;
 use fanfare_rpc::public;
 use tokio::sync::watch;
 
@@ -53,6 +54,9 @@ pub enum BuildError {
     #[error("an actor of the edge did not start")]
     Actor(#[from] ractor::SpawnErr),
 }
+
+/// Refuses a caller that may not use an admin service.
+pub type AdminGate = Arc<dyn Fn(&public::Caller) -> Result<(), Refusal> + Send + Sync>;
 
 /// A node's front door. Everything it runs is on the tracker it was given.
 pub struct Edge {
@@ -126,6 +130,12 @@ impl Edge {
     pub fn grpc_history(&self) -> Arc<dyn public::History> {
         let sessions = self.front.sessions.clone();
         Arc::new(GrpcReader { sessions })
+    }
+
+    /// Who may call the node's own admin services: those with the grant `admin`.
+    pub fn admin_gate(&self) -> AdminGate {
+        let state = self.front.state.clone();
+        Arc::new(move |caller| topics::admit_admin(&state, caller))
     }
 
     /// `fanfare.v1.TopicAdmin`; the keeper proposes rules.

@@ -46,10 +46,7 @@ pub(crate) struct Topics {
 
 impl Topics {
     fn admit(&self, caller: &Caller) -> Result<(), Refusal> {
-        if bearer(&self.state, caller)?.grants.admin {
-            return Ok(());
-        }
-        Err(Refusal::new(Code::Forbidden, "needs the grant `admin`"))
+        admit_admin(&self.state, caller)
     }
 
     fn check(&self, rules: &RuleLayer) -> Result<(), Refusal> {
@@ -115,6 +112,14 @@ impl Topics {
         rows.pop()
             .ok_or_else(|| Refusal::new(Code::TopicNotFound, "no such topic"))
     }
+}
+
+/// Refuses callers of admin services without the grant `admin`.
+pub(crate) fn admit_admin(state: &EdgeState, caller: &Caller) -> Result<(), Refusal> {
+    if bearer(state, caller)?.grants.admin {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::Forbidden, "needs the grant `admin`"))
 }
 
 fn no_shards() -> Refusal {

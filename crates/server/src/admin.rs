@@ -11,6 +11,7 @@ use fanfare_core::name::{TopicName, TopicPattern};
 use fanfare_core::receipt::Refusal;
 use fanfare_core::rule::RuleLayer;
 use fanfare_core::view::{Command, Outcome};
+use fanfare_edge::AdminGate;
 use fanfare_edge::topics::RuleKeeper;
 use fanfare_rpc::members::ReplicaStatus;
 use fanfare_rpc::public::{
@@ -64,6 +65,7 @@ pub(crate) struct Admin {
     pub(crate) handle: ClusterHandle,
     pub(crate) broker: Arc<Broker>,
     pub(crate) topics: Arc<dyn TopicAdmin>,
+    pub(crate) gate: AdminGate,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -127,15 +129,18 @@ impl Admin {
 }
 
 impl ClusterAdmin for Admin {
-    fn view(&self, _caller: Caller) -> BoxFuture<'static, Result<ClusterStatus, Refusal>> {
-        let status = self.status();
-        async move { Ok(status) }.boxed()
+    fn view(&self, caller: Caller) -> BoxFuture<'static, Result<ClusterStatus, Refusal>> {
+        let status = (self.gate)(&caller).map(|()| self.status());
+        async move { status }.boxed()
     }
 
     fn watch_view(
         &self,
-        _caller: Caller,
+        caller: Caller,
     ) -> BoxFuture<'static, Result<mpsc::Receiver<ClusterStatus>, Refusal>> {
+        if let Err(refusal) = (self.gate)(&caller) {
+            return async move { Err(refusal) }.boxed();
+        }
         let admin = self.clone();
         let (tx, rx) = mpsc::channel(1);
         self.tracker.spawn(async move {
@@ -189,9 +194,12 @@ impl ClusterAdmin for Admin {
 
     fn dump_shard(
         &self,
-        _caller: Caller,
+        caller: Caller,
         shard: ShardId,
     ) -> BoxFuture<'static, Result<mpsc::Receiver<TopicDump>, Refusal>> {
+        if let Err(refusal) = (self.gate)(&caller) {
+            return async move { Err(refusal) }.boxed();
+        }
         let node = self.handle.identity().node;
         let Some(dump) = self.broker.dump(shard) else {
             let why = format!("this node has no replica of shard {shard}");

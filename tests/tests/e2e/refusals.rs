@@ -205,3 +205,29 @@ fn grpc_names_the_field_and_the_outcome() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_credential_that_cannot_be_checked_opens_no_admin_service() -> Result<()> {
+    Cluster::run(1, async |cluster| {
+        let channel = grpc::channel(&cluster.node(0).grpc).await?;
+        let mut admin = pb::cluster_admin_client::ClusterAdminClient::new(channel);
+        let with_token = |body| {
+            let mut request = tonic::Request::new(body);
+            let token = "Bearer forged".parse().expect("ASCII");
+            request.metadata_mut().insert("authorization", token);
+            request
+        };
+        let refused = admin
+            .get_view(with_token(pb::GetViewRequest {}))
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+        let mut dump = tonic::Request::new(pb::DumpShardRequest { shard: 0 });
+        dump.metadata_mut()
+            .insert("authorization", "Bearer forged".parse()?);
+        let refused = admin.dump_shard(dump).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+        assert!(admin.get_view(pb::GetViewRequest {}).await.is_ok());
+        Ok(())
+    })
+}

@@ -270,6 +270,7 @@ fn public(
         handle: handle.clone(),
         broker: Arc::clone(broker),
         topics: Arc::clone(&topics),
+        gate: edge.admin_gate(),
         tracker: parts.tracker.clone(),
         stop: parts.stop.clone(),
     };
