@@ -22,7 +22,7 @@ use crate::wire::session::Node;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// How long a whole story may take.
-const STORY: Duration = Duration::from_secs(60);
+const STORY: Duration = Duration::from_secs(150);
 
 /// A running cluster of a story.
 pub struct Cluster {

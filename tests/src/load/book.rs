@@ -1,7 +1,7 @@
 //! The book of a run: every observation with its time, and what was acked, for those who wait.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub struct Book {
     next_op: AtomicU64,
     acks: AtomicU64,
     messages: AtomicU64,
+    enough: AtomicBool,
 }
 
 impl Book {
@@ -33,6 +34,7 @@ impl Book {
             next_op: AtomicU64::new(1),
             acks: AtomicU64::new(0),
             messages: AtomicU64::new(0),
+            enough: AtomicBool::new(false),
         }
     }
 
@@ -71,6 +73,16 @@ impl Book {
             event,
         };
         lock(&self.lines).push(line);
+    }
+
+    /// Nothing new is published from now on.
+    pub fn close(&self) {
+        self.enough.store(true, Ordering::Relaxed);
+    }
+
+    /// True once nothing new is published.
+    pub fn is_closed(&self) -> bool {
+        self.enough.load(Ordering::Relaxed)
     }
 
     /// A number no other sending of the run has.

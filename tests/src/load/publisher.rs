@@ -46,7 +46,7 @@ pub(super) struct Publisher {
     pub(super) home: usize,
     pub(super) book: Arc<Book>,
     pub(super) plan: Plan,
-    /// When to stop sending new drafts.
+    /// When to stop sending new drafts at the latest.
     pub(super) until: Duration,
 }
 
@@ -111,7 +111,7 @@ impl Publisher {
     }
 
     fn over(&self) -> bool {
-        self.book.now() >= self.until
+        self.book.is_closed() || self.book.now() >= self.until
     }
 
     async fn open(&self, node: usize) -> Result<Call> {

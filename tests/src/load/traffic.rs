@@ -80,9 +80,10 @@ impl Traffic {
         .await
     }
 
-    /// Waits until everything published is answered and read, reads what the nodes hold, and
+    /// Ends the publishing, waits until everything published is answered and read, reads what the nodes hold, and
     /// judges. All nodes must run.
     pub async fn finish(mut self) -> Result<(Outcome, Vec<Line>)> {
+        self.book.close();
         while let Some(ended) = self.publishers.join_next().await {
             ended?.context("a publisher")?;
         }

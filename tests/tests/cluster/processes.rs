@@ -49,7 +49,11 @@ fn a_process_stopped_in_its_reign_acks_nothing_false_when_it_wakes() -> Result<(
         let dir = tempfile::tempdir()?;
         let cluster = Processes::start(3, dir.path(), 4).await?;
         let nodes: Vec<Node> = cluster.nodes.iter().map(|n| n.node.clone()).collect();
-        let traffic = Traffic::start(&plan(), &nodes).await?;
+        let plan = Plan {
+            seconds: 120,
+            ..plan()
+        };
+        let traffic = Traffic::start(&plan, &nodes).await?;
         traffic.acks(200, SOON).await?;
         let sleeper = cluster.nodes.first().context("no node")?;
         traffic.fault("stop", &sleeper.name);
