@@ -193,6 +193,20 @@ fn a_resume_that_begins_too_late_is_unsignalled() {
 }
 
 #[test]
+fn a_cursor_that_followed_the_counter_of_an_absent_topic_missed_nothing() {
+    let events = [
+        subscribe("a1", "6-2"),
+        attached("a1", "gap", "6-2"),
+        gap("a1", "6-2", "7-0"),
+        closed("a1"),
+        subscribe("a2", "9-0"),
+        attached("a2", "recovered", "9-0"),
+    ];
+    let report = judged(&events);
+    assert!(report.is_clean(), "{report}");
+}
+
+#[test]
 fn a_repeat_after_the_presented_cursor_is_fine() {
     let mut events = good_history();
     let answer = at(&events, &attached("a2", "recovered", "7-3"));

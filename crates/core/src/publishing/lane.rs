@@ -27,6 +27,23 @@ pub(super) struct Shard {
     pub(super) lanes: BTreeMap<StreamId, Lane>,
 }
 
+impl Shard {
+    /// Failures after which a leader of an older term is believed in after all: their rests take
+    /// longer than one that was deposed and does not know may go on (R12).
+    const PATIENCE: u32 = 10;
+
+    /// The oldest term whose leader is believed in. One of an older term than was heard of was
+    /// deposed: what it places yet, of an ephemeral topic, would stand before what the newer one
+    /// has placed (C3).
+    pub(super) fn oldest_term(&self) -> Term {
+        if self.failures < Self::PATIENCE {
+            self.term
+        } else {
+            Term(0)
+        }
+    }
+}
+
 /// What leaders owe a shard's lanes.
 #[derive(Debug, Default)]
 pub(super) struct Debt {

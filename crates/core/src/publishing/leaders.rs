@@ -14,6 +14,7 @@ impl Publishing {
             return;
         };
         let found = found.and_then(|r| r.leader.map(|node| (node, r.term)));
+        let found = found.filter(|(_, term)| *term >= row.oldest_term());
         match (row.way, found) {
             (Way::Asking, None) => {
                 row.failures = row.failures.saturating_add(1);
@@ -41,6 +42,7 @@ impl Publishing {
         let first = row.failures == 0;
         row.failures = row.failures.saturating_add(1);
         let said = redirect.and_then(|r| r.leader.map(|node| (node, r.term)));
+        let said = said.filter(|(_, term)| *term >= row.oldest_term());
         match said {
             Some((node, term)) if first && old != Way::Known(node) => {
                 self.believe(now, shard, node, term);

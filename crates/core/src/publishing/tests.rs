@@ -255,6 +255,30 @@ fn a_silent_leader_is_left_for_one_of_a_newer_term() {
 }
 
 #[test]
+fn a_deposed_leader_that_does_not_know_is_not_believed_in_until_it_must_know() {
+    let (mut publishing, sent) = sent_to_a(&[false, true]);
+    publishing.verdict(ms(1), rerouted(&sent[0], Some(B), 2));
+    publishing.verdict(ms(1), rerouted(&sent[1], Some(B), 2));
+    assert_eq!(ids(&take_all(&mut publishing, ms(1), B)), [1, 2]);
+    publishing.link_lost(ms(2), B);
+    let mut now = ms(2);
+    loop {
+        let seeks = publishing
+            .effects()
+            .filter(|e| matches!(e, Effect::Seek { .. }));
+        for _ in 0..seeks.count() {
+            publishing.leader(now, SHARD, Some(redirect(Some(A), 1)));
+        }
+        if !take_all(&mut publishing, now, A).is_empty() {
+            break;
+        }
+        now = publishing.next_wake().unwrap();
+        publishing.tick(now);
+    }
+    assert!((ms(1_500)..ms(4_000)).contains(&now), "{now:?}");
+}
+
+#[test]
 fn a_leader_learnt_by_the_way_gets_what_was_not_sent() {
     let (mut publishing, sent) = sent_to_a(&[false]);
     publishing.leader(ms(10), SHARD, Some(redirect(Some(B), 2)));

@@ -3,7 +3,7 @@
 
 use fanfare_checker::{Event, hash};
 use fanfare_core::code::Code;
-use fanfare_core::gap::{Answer, Gap, GapReason, Since, Standing};
+use fanfare_core::gap::{Answer, Gap, GapReason, Since, Standing, TrimmedBy};
 use fanfare_core::id::NodeId;
 use fanfare_core::message::Message;
 use fanfare_core::name::TopicName;
@@ -174,6 +174,13 @@ impl World {
             head: Some(seen_at(standing.head)),
         };
         self.oracle.see(&name, event);
+        self.oracle.reach(match standing.answer {
+            Answer::Recovered(_) if standing.exists => "answer: recovered",
+            Answer::Recovered(_) => "answer: recovered, no topic",
+            Answer::Gap(_) => "answer: gap",
+            Answer::Latest if standing.exists => "answer: latest",
+            Answer::Latest => "answer: latest, no topic",
+        });
         let latest = standing.answer == Answer::Latest;
         if latest && standing.exists && standing.head < open.floor {
             let proof = format!(
@@ -234,7 +241,9 @@ impl World {
                 if at <= last {
                     self.oracle
                         .fail("REPEATED", format!("session {id} gets {at} after {last}"));
-                } else if at != last.next() && !begins {
+                } else if begins && at != last.next() {
+                    self.oracle.reach("a topic came to be under its readers");
+                } else if at != last.next() {
                     self.oracle
                         .fail("SKIP", format!("session {id} gets {at} after {last}"));
                 }
@@ -248,6 +257,16 @@ impl World {
         let topic = self.subscribers[number].topic.clone();
         let name = self.subscribers[number].name.clone();
         self.trace(|| format!("{name} gets {gap:?}"));
+        self.oracle.reach(match gap.reason {
+            GapReason::Trimmed(TrimmedBy::Age) => "gap: trimmed by age",
+            GapReason::Trimmed(TrimmedBy::Count) => "gap: trimmed by count",
+            GapReason::Trimmed(TrimmedBy::Bytes) => "gap: trimmed by bytes",
+            GapReason::Trimmed(TrimmedBy::Budget) => "gap: trimmed by budget",
+            GapReason::EpochChanged => "gap: epoch changed",
+            GapReason::Conflated => "gap: conflated",
+            GapReason::PositionAhead => "gap: ahead",
+            GapReason::DataLoss => "gap: loss",
+        });
         let (reason, trimmed_by) = match gap.reason {
             GapReason::Trimmed(by) => ("trimmed", Some(format!("{by:?}"))),
             GapReason::EpochChanged => ("epoch_changed", None),
@@ -291,6 +310,7 @@ impl World {
         };
         self.trace(|| format!("{name}: session {} ends with {code:?}", open.id));
         if open.told.is_none() {
+            self.oracle.reach("answer: refused");
             let event = Event::Attached {
                 session: open.id.to_string(),
                 topic,

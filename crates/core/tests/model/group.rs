@@ -152,6 +152,7 @@ impl World {
             }
         }
         let keep = keep.min(group.pending.len());
+        let dropped = group.pending.len() - keep;
         group.log.extend(group.pending.drain(..keep));
         group.pending.clear();
         group.term = Term(group.term.0 + 1);
@@ -164,6 +165,12 @@ impl World {
         group.pending.push_back(blank);
         let (term, place) = (group.term, group.log.len() + 1);
         self.trace(|| format!("{node} is elected in term {term}, {keep} pending entries stay"));
+        if keep > 0 {
+            self.oracle.reach("election: pending entries stay");
+        }
+        if dropped > 0 {
+            self.oracle.reach("election: pending entries go");
+        }
         if let Some(old) = old.filter(|old| told || *old == node) {
             self.notice(shard, old);
         }
@@ -197,6 +204,7 @@ impl World {
         replica.cut_off = None;
         replica.follows = follows;
         if let Some(reign) = replica.reign.take() {
+            self.oracle.reach("reign: ended");
             self.trace(|| format!("{node} leads {shard} no more"));
             self.abdicate(shard, node, *reign);
         }
@@ -280,11 +288,16 @@ impl World {
         }
         let snapshot = (source.applied, source.rows.freeze().blocks().collect());
         self.trace(|| format!("{to} installs a snapshot of {from} up to {}", snapshot.0));
+        self.oracle.reach("snapshot: installed");
         self.restore(shard, to, Some(snapshot));
     }
 
     pub(crate) fn restart_replica(&mut self, shard: ShardId, node: NodeId) {
         let disk = self.groups[&shard].replicas[&node].disk.clone();
+        self.oracle.reach(match disk {
+            Some(_) => "crash: with a snapshot",
+            None => "crash: without one",
+        });
         self.restore(shard, node, disk);
     }
 

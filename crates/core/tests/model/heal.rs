@@ -62,7 +62,7 @@ impl World {
                 self.subscribe(number, false);
             }
             for number in 0..self.publishers.len() {
-                if let Some(draft) = self.publishers[number].retries.pop_front() {
+                while let Some(draft) = self.publishers[number].retries.pop_front() {
                     self.send(number, draft, false);
                 }
             }
@@ -90,8 +90,12 @@ impl World {
             let newest = truth.slots.keys().next_back().copied().unwrap_or_default();
             let class = self.class_of(&reader.topic);
             if at < newest && (class == Class::Durable || at.epoch == newest.epoch) {
+                let Some(open) = reader.session else {
+                    continue;
+                };
+                let stands = self.describe(open.node, open.id);
                 return Some(format!(
-                    "{} is at {at} of {}, head {newest}",
+                    "{} is at {at} of {}, head {newest}: {stands}",
                     reader.name, reader.topic
                 ));
             }

@@ -9,7 +9,7 @@ use fanfare_core::id::{NodeId, ShardId};
 use fanfare_core::link::{Attach, AttachId, EdgeSays, Ended, LeaderSays, Live, digest_term};
 use fanfare_core::name::TopicName;
 use fanfare_core::position::Position;
-use fanfare_core::relay::DigestWatch;
+use fanfare_core::relay::{DigestWatch, Follow as _};
 
 use crate::relay::{On, Work};
 use crate::world::World;
@@ -138,6 +138,32 @@ impl World {
             .map(|(_, link)| link)
     }
 
+    /// What a reader that is late stands before.
+    pub(crate) fn describe(&self, edge: NodeId, id: u64) -> String {
+        let state = &self.nodes[&edge].edge;
+        let Some(session) = state.sessions.get(&id) else {
+            return "no session".to_owned();
+        };
+        let Some(relay) = state.relays.get(&session.topic) else {
+            return format!("no relay; {session:?}");
+        };
+        let links = self.links.iter().filter(|((of, _), _)| *of == edge);
+        let links: Vec<String> = links
+            .map(|((_, to), link)| {
+                let Link {
+                    id,
+                    up,
+                    down,
+                    outbox,
+                    ..
+                } = link;
+                format!("{id:?} to {to}: up {up:?}, down {down:?}, box {outbox:?}")
+            })
+            .collect();
+        let (on, wanted, last) = (relay.on, relay.wanted, relay.tail.last());
+        format!("{session:?}; relay {on:?} wanted {wanted:?} at {last:?}; links {links:#?}")
+    }
+
     /// The leader hears what an edge says.
     pub(crate) fn hear_edge(&mut self, edge: NodeId, leader: NodeId) {
         let Some(link) = self.links.get_mut(&(edge, leader)) else {
@@ -227,6 +253,7 @@ impl World {
         for (attach, _) in &gone {
             link.detach(*attach, now);
         }
+        self.oracle.reach("link: distrusted");
         self.trace(|| format!("edge {edge} does not trust {leader} with {shard} any more"));
         for (attach, topic) in gone {
             self.relay_work(edge, &topic, Work::Lost(leader, id, attach));

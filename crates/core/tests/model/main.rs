@@ -2,6 +2,7 @@
 //! step. And the proof that it sees bugs: planted ones, each of which it must find.
 
 mod chance;
+mod chores;
 mod client;
 mod group;
 mod heal;
@@ -21,6 +22,8 @@ mod story;
 mod truth;
 mod world;
 
+use std::collections::BTreeMap;
+
 use plan::Plan;
 use sabotage::Sabotage;
 
@@ -39,8 +42,17 @@ fn seeds_keep_every_promise() {
     let first = setting("FANFARE_MODEL_FIRST", 1);
     let count = setting("FANFARE_MODEL_SEEDS", 200);
     let failures = |seeds: Vec<u64>| {
-        let failed = |seed: &u64| story::run(&Plan::new(*seed), None).map(|broken| (*seed, broken));
-        seeds.iter().find_map(failed)
+        let mut reached: BTreeMap<&str, u64> = BTreeMap::new();
+        for seed in seeds {
+            let (places, broken) = story::survey(&Plan::new(seed));
+            for (place, times) in places {
+                *reached.entry(place).or_default() += times;
+            }
+            if broken.is_some() {
+                return (reached, broken.map(|broken| (seed, broken)));
+            }
+        }
+        (reached, None)
     };
     let (even, odd): (Vec<u64>, Vec<u64>) = (first..first + count).partition(|seed| seed % 2 == 0);
     let failed = std::thread::scope(|threads| {
@@ -48,7 +60,15 @@ fn seeds_keep_every_promise() {
         let one = failures(even);
         [one, other.join().expect("the model does not panic")]
     });
-    let failed = failed.into_iter().flatten().min_by_key(|(seed, _)| *seed);
+    let mut reached: BTreeMap<&str, u64> = BTreeMap::new();
+    for (place, times) in failed.iter().flat_map(|(reached, _)| reached) {
+        *reached.entry(place).or_default() += times;
+    }
+    println!("{reached:#?}");
+    let failed = failed
+        .into_iter()
+        .filter_map(|(_, failed)| failed)
+        .min_by_key(|(seed, _)| *seed);
     if let Some((seed, broken)) = failed {
         panic!("{}", story::report(&Plan::new(seed), None, &broken));
     }

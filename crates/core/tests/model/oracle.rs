@@ -29,6 +29,8 @@ pub(crate) struct Oracle {
     drafts: Vec<DraftRow>,
     ops: Vec<Op>,
     pub(crate) truths: BTreeMap<TopicName, Truth>,
+    /// How often what was reached: a world in which nothing happens keeps every promise.
+    pub(crate) reached: BTreeMap<&'static str, u64>,
 }
 
 /// One draft, by its number.
@@ -73,7 +75,12 @@ impl Oracle {
             drafts: Vec::new(),
             ops: Vec::new(),
             truths: BTreeMap::new(),
+            reached: BTreeMap::new(),
         }
+    }
+
+    pub(crate) fn reach(&mut self, what: &'static str) {
+        *self.reached.entry(what).or_default() += 1;
     }
 
     /// Notes the first broken promise.
@@ -190,6 +197,14 @@ impl Oracle {
                 "TWO_ENDS",
                 format!("sending {op} of draft {draft} ended twice"),
             );
+        }
+        match result {
+            Ok(receipt) if receipt.duplicate => self.reach("ack: duplicate"),
+            Ok(receipt) if receipt.reached == receipt::Reached::Durable => {
+                self.reach("ack: durable");
+            }
+            Ok(_) => self.reach("ack: ephemeral"),
+            Err(refusal) => self.reach(refusal.code.as_str()),
         }
         let (end, event) = match result {
             Ok(receipt) => {

@@ -31,6 +31,8 @@ pub(crate) struct Step {
 pub(crate) enum Kind {
     /// So many things that are due happen, in any order: deliver, apply, commit, read …
     Run(u32),
+    /// All happens that is due.
+    Settle,
     /// Time passes, in ms.
     Wait(u64),
     Publish,
@@ -74,6 +76,7 @@ pub(crate) enum Kind {
 
 /// Weight of each kind, and whether it is a fault that a seed may leave out.
 const WEIGHTS: &[(Kind, u64, bool)] = &[
+    (Kind::Settle, 4, false),
     (Kind::Publish, 60, false),
     (Kind::Again, 8, true),
     (Kind::Hangup, 2, true),
@@ -118,11 +121,12 @@ impl Plan {
         }
         let total: u64 = kinds.iter().map(|(_, weight)| weight).sum();
         let count = 80 + chance.below(120);
-        let most = [2, 6, 12][chance.below(3)];
+        let most = [4, 20, 60][chance.below(3)];
+        let waits = [3, 6, 12][chance.below(3)];
         let steps = (0..count)
             .flat_map(|_| {
                 let work = Kind::Run(1 + u32::try_from(chance.below(most)).unwrap_or(0));
-                let kind = if chance.one_in(4) {
+                let kind = if chance.one_in(waits) {
                     Kind::Wait(wait(&mut chance))
                 } else {
                     drawn(&kinds, chance.next() % total)
@@ -149,11 +153,11 @@ fn drawn(kinds: &[(Kind, u64)], mut at: u64) -> Kind {
 
 /// Mostly moments; now and then long enough for windows to end, history to age, a day to pass.
 fn wait(chance: &mut Chance) -> u64 {
-    match chance.below(40) {
-        0 => chance.within(3_000_000, 8_000_000),
-        1 => chance.within(80_000_000, 100_000_000),
-        2..5 => chance.within(10_000, 200_000),
-        5..15 => chance.within(1_000, 4_000),
+    match chance.below(200) {
+        0 => chance.within(80_000_000, 100_000_000),
+        1..4 => chance.within(3_000_000, 8_000_000),
+        4..14 => chance.within(10_000, 200_000),
+        14..50 => chance.within(1_000, 4_000),
         _ => chance.within(1, 600),
     }
 }

@@ -274,6 +274,7 @@ impl World {
             return;
         };
         if matches!(verdict, Verdict::Reroute(_)) {
+            self.oracle.reach("publish: rerouted");
             let closed = link.closed.entry((shard, work.stream)).or_insert(work.run);
             *closed = work.run.max(*closed);
         }
@@ -307,6 +308,7 @@ impl World {
             self.serve_request(edge, node);
         }
         if self.publish_links.remove(&(edge, node)).is_some() {
+            self.oracle.reach("publish: link lost");
             self.edge(edge).publishing.link_lost(now, node);
             self.publishing_effects(edge);
         }

@@ -181,12 +181,16 @@ impl World {
             return Some(false);
         }
         let (index, applied) = (group.log.len(), replica.applied);
+        let waits = applied < index;
         let wanted = match call.confirmed {
             Some((of, wanted)) if of == term => wanted,
             Some(_) | None => index,
         };
         if let Some(call) = self.calls.get_mut(&id) {
             call.confirmed = Some((term, wanted));
+        }
+        if waits {
+            self.oracle.reach("read: waits for apply");
         }
         (applied >= wanted).then_some(true)
     }

@@ -34,8 +34,8 @@ pub(crate) struct Work {
 /// One reign.
 pub(crate) struct Reign {
     pub(crate) term: Term,
-    passed: Duration,
-    looked: Duration,
+    pub(crate) passed: Duration,
+    pub(crate) looked: Duration,
     pub(crate) seats: BTreeMap<TopicName, Seat>,
     /// Attended topics that were made or ended, and whether the rules are others.
     pub(crate) changed: BTreeSet<TopicName>,
@@ -45,11 +45,11 @@ pub(crate) struct Reign {
     pub(crate) parked: Vec<Parked>,
     /// Something happened for which parked work may have waited.
     pub(crate) retry: bool,
-    chore: Option<usize>,
-    retention_at: Duration,
-    open: VecDeque<Work>,
+    pub(crate) chore: Option<usize>,
+    pub(crate) retention_at: Duration,
+    pub(crate) open: VecDeque<Work>,
     /// Batches by their place in the log; those that can never be committed at the end.
-    out: BTreeMap<usize, Vec<Option<Work>>>,
+    pub(crate) out: BTreeMap<usize, Vec<Option<Work>>>,
     pub(crate) begun: bool,
 }
 
@@ -271,9 +271,9 @@ impl World {
             }
             for topic in &effects.created {
                 let info = self.groups[&shard].replicas[&node].rows.get(topic);
-                if let Some(info) = info {
-                    let durable = info.rules.class == Class::Durable;
-                    self.oracle.begun(topic, info.head.epoch, durable);
+                // The epoch of an ephemeral topic's row is no stream's.
+                if let Some(info) = info.filter(|info| info.rules.class == Class::Durable) {
+                    self.oracle.made(topic, info.head.epoch);
                 }
             }
             let mut windows: BTreeMap<Position, u64> = BTreeMap::new();
@@ -355,91 +355,6 @@ impl World {
         for work in waiting.unwrap_or_default() {
             self.on_draft(shard, node, work);
         }
-    }
-
-    /// What the leader would propose of its own now.
-    pub(crate) fn chore_due(&self, shard: ShardId, node: NodeId) -> Option<Command> {
-        let replica = &self.groups[&shard].replicas[&node];
-        let reign = replica
-            .reign
-            .as_ref()
-            .filter(|reign| reign.chore.is_none())?;
-        if !self.truly_leads(shard, node) {
-            return None;
-        }
-        let rows = &replica.rows;
-        if !rows.begun() {
-            return Some(Command::Begin {
-                epoch_counter: 100 + u64::from(shard.0) * 1_000_000,
-                secret: Secret([7; 32]),
-                level: 1,
-            });
-        }
-        if rows.rules_version() < self.rules.version {
-            return Some(Command::SetRules(self.rules.clone()));
-        }
-        if reign.wants_epochs {
-            return Some(Command::ReserveEpochs(EPOCHS));
-        }
-        if self.now < reign.retention_at {
-            return None;
-        }
-        let running_ms = millis(reign.passed);
-        let trim = rows.trim_for(self.share);
-        trim.or_else(|| rows.needs_tick(running_ms).then_some(Command::Tick))
-    }
-
-    pub(crate) fn chore(&mut self, shard: ShardId, node: NodeId) {
-        let Some(command) = self.chore_due(shard, node) else {
-            return;
-        };
-        self.with_reign(shard, node, |world, reign| {
-            if matches!(command, Command::Tick | Command::Trim { .. }) {
-                reign.retention_at = world.now + Duration::from_secs(1);
-            }
-            let running_ms = world.running_ms(reign, shard, node);
-            reign.chore = world.propose(
-                shard,
-                node,
-                Entry {
-                    running_ms,
-                    command,
-                },
-            );
-        });
-    }
-
-    /// Time has passed for a leader.
-    pub(crate) fn tick_reign(&mut self, shard: ShardId, node: NodeId) {
-        self.with_reign(shard, node, |world, reign| {
-            world.running_ms(reign, shard, node);
-            let late = |work: &Work| work.deadline <= world.now;
-            let mut over = Vec::new();
-            for works in reign.out.values_mut() {
-                for slot in works {
-                    over.extend(slot.take_if(|work| late(work)));
-                }
-            }
-            let (waiting, open): (Vec<_>, VecDeque<_>) =
-                std::mem::take(&mut reign.open).into_iter().fold(
-                    (Vec::new(), VecDeque::new()),
-                    |(mut out, mut kept), work| {
-                        match late(&work) {
-                            true => out.push(work),
-                            false => kept.push_back(work),
-                        }
-                        (out, kept)
-                    },
-                );
-            reign.open = open;
-            reign.retry = true;
-            for work in over {
-                world.refuse(shard, node, &work, Code::OutcomeUnknown);
-            }
-            for work in waiting {
-                world.refuse(shard, node, &work, Code::DeadlineExceeded);
-            }
-        });
     }
 
     /// The reign is over: what was proposed is unknown, the rest is sent on.

@@ -52,7 +52,7 @@ pub(crate) enum Work {
 }
 
 /// Pages that may fill one hole.
-const FILL_PAGES: u32 = 16;
+const FILL_PAGES: u32 = 3;
 /// Bytes of a tail: few, so that readers fall out of it.
 const TAIL_BYTES: u64 = 1_200;
 
@@ -205,7 +205,7 @@ impl World {
                 if let Some(relay) = self.relay(edge, topic) {
                     relay.tail.set_live(true);
                 }
-                self.offer(edge, topic, &[]);
+                self.offer(edge, topic, &[], true);
             }
             Live::No => {
                 relay.on = On::Nowhere;
@@ -238,7 +238,10 @@ impl World {
                 }
                 self.fill(edge, topic, 0);
             }
-            Ended::StreamEnded => self.lost(edge, topic, None),
+            Ended::StreamEnded => {
+                self.oracle.reach("relay: stream ended");
+                self.lost(edge, topic, None);
+            }
             Ended::TopicNotFound => {
                 let Some(relay) = self.relay(edge, topic) else {
                     return;
@@ -269,10 +272,11 @@ impl World {
 
     /// Gives up what lies between the tail and the head: sessions read it as pages.
     fn begin_at(&mut self, edge: NodeId, topic: &TopicName, head: Position) {
+        self.oracle.reach("relay: begins at head");
         if let Some(relay) = self.relay(edge, topic) {
             relay.tail.reset(head);
         }
-        self.offer(edge, topic, &[]);
+        self.offer(edge, topic, &[], true);
         self.want(edge, topic);
     }
 
@@ -306,9 +310,13 @@ impl World {
             return self.failed(edge, topic, true);
         };
         let head = page.head;
+        self.oracle.reach("relay: page");
+        let Some(relay) = self.relay(edge, topic) else {
+            return;
+        };
         if let Some(gap) = page.gap {
             relay.tail.push_gap(gap);
-            self.offer(edge, topic, &[Block::Gap(gap)]);
+            self.offer(edge, topic, &[Block::Gap(gap)], false);
         }
         let last = self.relay(edge, topic).and_then(|relay| relay.tail.last());
         let run = Run {
@@ -352,11 +360,17 @@ impl World {
                 self.oracle.inside(last == Some(span.end()), "TAIL", || {
                     format!("{topic} at {edge}: {last:?} after a run from {after}")
                 });
-                self.offer(edge, topic, &[block]);
+                self.offer(edge, topic, &[block], false);
                 true
             }
-            Err(Misfit::Known) => true,
-            Err(Misfit::Hole) => false,
+            Err(Misfit::Known) => {
+                self.oracle.reach("relay: known run");
+                true
+            }
+            Err(Misfit::Hole) => {
+                self.oracle.reach("relay: hole");
+                false
+            }
         }
     }
 

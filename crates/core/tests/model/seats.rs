@@ -184,7 +184,8 @@ impl World {
                     reign.wants_epochs = true;
                     return false;
                 };
-                self.oracle.begun(topic, epoch, false);
+                let leads = self.groups[&shard].term == reign.term;
+                self.oracle.begun(topic, epoch, leads);
                 self.trace(|| format!("{node} begins {topic} with epoch {}", epoch.0));
                 let stream = Ephemeral::new(topic.clone(), epoch, rules, Secret([9; 32]));
                 Source::Stream(Box::new(stream))

@@ -26,6 +26,7 @@ use crate::world::World;
 pub(crate) type Items = Arc<Vec<Arc<Message>>>;
 
 /// A session of one topic.
+#[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) subscriber: usize,
     pub(crate) topic: TopicName,
@@ -40,12 +41,14 @@ pub(crate) struct Session {
 }
 
 /// What is on its way to a client.
+#[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) queue: VecDeque<Said>,
     room: usize,
     skips: bool,
 }
 
+#[derive(Debug)]
 pub(crate) enum Said {
     Answer(Standing, Position),
     Message(Arc<Message>),
@@ -162,8 +165,15 @@ impl World {
         }
     }
 
-    /// The relay has new blocks for its sessions; none: the tail changed in another way.
-    pub(crate) fn offer(&mut self, edge: NodeId, topic: &TopicName, blocks: &[Block<Items>]) {
+    /// The relay has new blocks for its sessions. `moved`: after them its tail changed in another
+    /// way.
+    pub(crate) fn offer(
+        &mut self,
+        edge: NodeId,
+        topic: &TopicName,
+        blocks: &[Block<Items>],
+        moved: bool,
+    ) {
         let state = self.edge(edge);
         let Some(relay) = state.relays.get(topic) else {
             return;
@@ -172,9 +182,12 @@ impl World {
             let Some(session) = state.sessions.get_mut(id) else {
                 continue;
             };
-            session.news |= blocks.is_empty() && session.core.phase() != Phase::Live;
             for block in blocks {
                 session.news |= session.core.offer(block, &mut session.wire);
+            }
+            if moved {
+                session.core.doubt();
+                session.news = true;
             }
         }
     }
@@ -200,34 +213,41 @@ impl World {
             Some(relay) => session.core.drain(&relay.tail, &mut session.wire),
             None => session.core.drain(&nothing, &mut session.wire),
         };
+        let (mut blocked, mut behind) = (false, false);
         let page = match drained {
             Drained::Head | Drained::Idle | Drained::Wait { ahead: false } => {
                 session.ahead_since = None;
                 false
             }
-            Drained::Blocked => false,
+            Drained::Blocked => {
+                blocked = true;
+                false
+            }
             Drained::Page(_) => true,
             Drained::Wait { ahead: true } => {
+                behind = true;
                 let since = *session.ahead_since.get_or_insert(now);
                 session.ask_leader = true;
                 now.saturating_sub(since) >= AHEAD
             }
         };
-        if !page {
-            return;
-        }
-        if now < session.rests_until {
-            session.news = false;
-            return;
-        }
-        session.asked = true;
+        let page = page && now >= session.rests_until;
+        session.asked = page;
         let topic = session.topic.clone();
         let ephemeral = session.core.policy().class == Class::Ephemeral;
         let what = What::Page {
             after: session.core.at(),
             leader: session.ask_leader || ephemeral,
         };
-        self.ask(edge, &topic, what, Asker::Session(id));
+        if blocked {
+            self.oracle.reach("session: slow");
+        }
+        if behind {
+            self.oracle.reach("session: ahead of its relay");
+        }
+        if page {
+            self.ask(edge, &topic, what, Asker::Session(id));
+        }
     }
 
     /// A page came for a session.
@@ -263,7 +283,8 @@ impl World {
             messages: page.messages.clone(),
         };
         let run = Span::of(&run).map(|span| (span, Items::new(run.messages)));
-        match session.core.on_page(&page, run) {
+        let paged = session.core.on_page(&page, run);
+        match paged {
             Paged::Progress => (session.ask_leader, session.ahead_since) = (false, None),
             Paged::Nothing => {
                 session.ask_leader = true;
@@ -272,6 +293,10 @@ impl World {
                 }
             }
         }
+        self.oracle.reach(match paged {
+            Paged::Progress => "session: page",
+            Paged::Nothing => "session: page in vain",
+        });
     }
 
     /// Sessions that wait in vain are looked at.

@@ -216,9 +216,13 @@ impl World {
         let subscriber = self.chance.below(self.subscribers.len());
         match step.kind {
             Kind::Run(count) => self.run(count),
+            Kind::Settle => {
+                self.settle();
+            }
             Kind::Wait(ms) => self.wait(Duration::from_millis(ms)),
             Kind::Publish => {
-                for _ in 0..=self.chance.below(5) {
+                let most = if self.chance.one_in(5) { 20 } else { 5 };
+                for _ in 0..=self.chance.below(most) {
                     let keyed = self.chance.one_in(2);
                     self.publish(publisher, &topic, keyed);
                 }

@@ -1,11 +1,19 @@
 //! A run of a plan, told; and the shortest one that still fails.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::oracle::Broken;
 use crate::plan::{Plan, Step};
 use crate::sabotage::Sabotage;
 use crate::world::World;
+
+/// Runs a plan; what it reached, and what it broke.
+pub(crate) fn survey(plan: &Plan) -> (BTreeMap<&'static str, u64>, Option<Broken>) {
+    let mut world = World::new(plan, None, false);
+    play(&mut world, &plan.steps);
+    (world.oracle.reached, world.oracle.broken)
+}
 
 /// Runs a plan; what it broke, if anything.
 pub(crate) fn run(plan: &Plan, sabotage: Option<Sabotage>) -> Option<Broken> {

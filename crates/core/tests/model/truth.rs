@@ -1,7 +1,7 @@
 //! What was placed and ended, as the replica that came first in the committed sequence (or the
 //! leader of an ephemeral stream) did it: what everybody else must agree with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fanfare_core::gap::{Gap, GapReason};
 use fanfare_core::message::Message;
@@ -21,9 +21,9 @@ pub(crate) struct Truth {
     keys: BTreeMap<(Epoch, String), Placings>,
     /// Lowest retained offset of each stream, as far as any replica trimmed it.
     starts: BTreeMap<Epoch, Offset>,
-    /// The epoch of the newest stream, and of the newest one that was ephemeral.
+    /// The epoch of the newest stream, and all of ephemeral ones.
     pub(crate) epoch: Epoch,
-    ephemeral: Epoch,
+    ephemeral: BTreeSet<Epoch>,
     /// The highest epoch that any subscriber was told.
     pub(crate) told: Epoch,
     /// The counter of the last deletion.
@@ -48,19 +48,37 @@ pub(crate) struct Slot {
 const TRANSIT_MS: u64 = 15_000;
 
 impl Oracle {
-    /// A stream began.
-    pub(crate) fn begun(&mut self, topic: &TopicName, epoch: Epoch, durable: bool) {
+    /// A topic was made.
+    pub(crate) fn made(&mut self, topic: &TopicName, epoch: Epoch) {
         let truth = self.truth(topic);
-        // The leader may not have applied yet what another replica has; no client can have seen it.
-        let before = match durable {
-            true => truth.epoch,
-            false => truth.ephemeral.max(truth.told),
-        };
+        let before = truth.epoch.max(truth.told);
         truth.epoch = truth.epoch.max(epoch);
-        if !durable {
-            truth.ephemeral = epoch;
-            truth.forgot = true;
+        self.grows(topic, epoch, before);
+    }
+
+    /// A leader began an ephemeral stream. It may not have applied yet what another replica has;
+    /// one that was deposed and does not know may be late, yet its epochs are its own.
+    pub(crate) fn begun(&mut self, topic: &TopicName, epoch: Epoch, leads: bool) {
+        let truth = self.truth(topic);
+        let before = truth
+            .ephemeral
+            .iter()
+            .next_back()
+            .copied()
+            .unwrap_or_default();
+        let before = before.max(truth.told);
+        let own = truth.ephemeral.insert(epoch);
+        truth.epoch = truth.epoch.max(epoch);
+        truth.forgot = true;
+        self.inside(own, "EPOCH_BROKEN", || {
+            format!("{topic}: two streams of epoch {}", epoch.0)
+        });
+        if leads {
+            self.grows(topic, epoch, before);
         }
+    }
+
+    fn grows(&mut self, topic: &TopicName, epoch: Epoch, before: Epoch) {
         self.inside(epoch > before, "EPOCH_BROKEN", || {
             format!(
                 "{topic}: a stream of epoch {} after one of {}",
