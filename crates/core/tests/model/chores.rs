@@ -1,12 +1,13 @@
 //! What a shard's leader proposes of its own, and what it does as time goes by.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use fanfare_core::code::Code;
 use fanfare_core::id::{NodeId, ShardId};
-use fanfare_core::link::Verdict;
 use fanfare_core::shard::{Command, Entry, Secret};
 
-use crate::reign::Reign;
+use crate::reign::{EPOCHS, Work, millis};
 use crate::world::World;
 
 impl World {

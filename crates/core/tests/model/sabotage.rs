@@ -1,5 +1,5 @@
-//! Bugs that may be planted in the shells of the model, to prove that the model sees such bugs. The
-//! names are those of the planted bugs of the test plan.
+//! Bugs that may be planted in the shells of the model, to prove that the model sees such bugs: those
+//! of the test plan, by their numbers, and those that the model has found.
 
 /// One planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,4 +22,11 @@ pub(crate) enum Sabotage {
     LatestFromRelay,
     /// B14: a replica goes by its own clock.
     OwnClock,
+    /// A tail that changes but by a block is no news for sessions at its end.
+    JumpUnsaid,
+    /// A draft for an ephemeral stream passes those that wait for the stream to begin.
+    PassWaiting,
+    /// A draft for an ephemeral stream passes those of its topic that are on their way through the
+    /// log, since the topic was durable a moment ago.
+    PassLog,
 }

@@ -174,6 +174,7 @@ impl World {
         blocks: &[Block<Items>],
         moved: bool,
     ) {
+        let unsaid = self.sabotage == Some(Sabotage::JumpUnsaid);
         let state = self.edge(edge);
         let Some(relay) = state.relays.get(topic) else {
             return;
@@ -185,7 +186,7 @@ impl World {
             for block in blocks {
                 session.news |= session.core.offer(block, &mut session.wire);
             }
-            if moved {
+            if moved && !(unsaid && session.core.phase() == Phase::Live) {
                 session.core.doubt();
                 session.news = true;
             }

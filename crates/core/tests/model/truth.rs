@@ -131,7 +131,7 @@ impl Oracle {
         });
         if let Some(was) = was {
             let proof = format!("{topic} {at} is draft {} and draft {draft}", was.draft);
-            self.inside(false, "DIVERGED", || proof.clone());
+            return self.inside(false, "DIVERGED", || proof.clone());
         }
         let Some(row) = self.draft_row(draft) else {
             return self.fail(
