@@ -211,7 +211,8 @@ impl World {
             return;
         };
         let (leader, term) = self.believed(edge, shard);
-        let found = match ask {
+        // A guess has no term, by which a deposed leader could be told from a newer one (C3).
+        let found = match ask || term.0 == 0 {
             true => self.seek(edge, shard),
             false => Some(Redirect {
                 leader: Some(leader),
