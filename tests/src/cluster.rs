@@ -39,7 +39,10 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(wait::soon("the story", STORY, story(&cluster)))?
+        runtime.block_on(async {
+            cluster.led().await?;
+            wait::soon("the story", STORY, story(&cluster)).await?
+        })
     }
 
     fn start(count: usize) -> Result<Self> {
@@ -78,6 +81,29 @@ impl Cluster {
             ops: addresses.iter().map(|a| a.ops.to_string()).collect(),
             _dir: dir,
         })
+    }
+
+    /// Waits until every shard has a leader that every node knows: stories begin there.
+    async fn led(&self) -> Result<()> {
+        for node in &self.nodes {
+            wait::until("leaders of all shards", LIMIT, || async {
+                let mut admin = ClusterAdminClient::new(grpc::channel(&node.grpc).await?);
+                let view = admin.get_view(pb::GetViewRequest {}).await?.into_inner();
+                let led = view
+                    .shards
+                    .iter()
+                    .filter(|shard| shard.leader.is_some())
+                    .count();
+                ensure!(
+                    led == view.shards.len() && led > 0,
+                    "{led} of {}",
+                    view.shards.len()
+                );
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Where the i-th node is reached, from 0.
