@@ -1,9 +1,9 @@
-//! A disk that counts its calls and fails those it is told to, for fault tests.
+//! A disk that counts its calls, and fails or stalls those it is told to, for fault tests.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::{Disk, File, Open, Space};
 
@@ -22,18 +22,26 @@ pub enum Operation {
 
 /// What a [`FaultyDisk`] has done and is to fail. A clone steers the same disk.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Plan>>);
+pub struct Faults(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    plan: Mutex<Plan>,
+    released: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct Plan {
     counts: BTreeMap<Operation, u64>,
+    /// Calls of a kind wait while somebody holds it.
+    holders: BTreeMap<Operation, u64>,
     failures: BTreeMap<(Operation, u64), io::ErrorKind>,
     space: Option<Space>,
 }
 
 impl Faults {
     fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls of this kind so far, failed ones too.
@@ -49,6 +57,16 @@ impl Faults {
         plan.failures.insert((operation, at), kind);
     }
 
+    /// Lets calls of this kind wait, counted but not begun, until the guard is dropped.
+    #[must_use]
+    pub fn hold(&self, operation: Operation) -> Held {
+        *self.plan().holders.entry(operation).or_default() += 1;
+        Held {
+            faults: self.clone(),
+            operation,
+        }
+    }
+
     /// What the volume reports from now on; `None`: the truth.
     pub fn set_space(&self, space: Option<Space>) {
         self.plan().space = space;
@@ -59,6 +77,10 @@ impl Faults {
         let count = plan.counts.entry(operation).or_default();
         *count += 1;
         let this = (operation, *count);
+        while plan.holders.contains_key(&operation) {
+            let woken = self.0.released.wait(plan);
+            plan = woken.unwrap_or_else(PoisonError::into_inner);
+        }
         match plan.failures.remove(&this) {
             Some(kind) => Err(io::Error::new(
                 kind,
@@ -66,6 +88,27 @@ impl Faults {
             )),
             None => Ok(()),
         }
+    }
+}
+
+/// While it lives, calls of its kind wait: a disk that has stalled.
+#[derive(Debug)]
+pub struct Held {
+    faults: Faults,
+    operation: Operation,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut plan = self.faults.plan();
+        if let Some(holders) = plan.holders.get_mut(&self.operation) {
+            *holders -= 1;
+            if *holders == 0 {
+                plan.holders.remove(&self.operation);
+            }
+        }
+        drop(plan);
+        self.faults.0.released.notify_all();
     }
 }
 

@@ -14,7 +14,7 @@ pub use chance::{Rng, SeededRng, SystemRng};
 pub use clock::{Clock, RealClock};
 pub use count::{Counter, Gauge};
 pub use disk::{Disk, File, Open, RealDisk, Space};
-pub use faulty::{Faults, FaultyDisk, Operation};
+pub use faulty::{Faults, FaultyDisk, Held, Operation};
 pub use memory::MemDisk;
 pub use net::{Connector, Listener, Socket, Stream, TcpConnector, TcpDoor};
 pub use volatile::VolatileDisk;

@@ -232,7 +232,7 @@ impl World {
                     command,
                 },
             );
-            let never = usize::MAX - reign.out.len();
+            let never = usize::MAX - usize::try_from(world.fresh()).unwrap_or(0);
             reign.out.insert(place.unwrap_or(never), works);
         });
     }
