@@ -12,7 +12,7 @@ use fanfare_server::dev::{self, Act, Addresses, Plan};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::process::free_port;
+use crate::port::free_port;
 use crate::wait;
 use crate::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
 use crate::wire::grpc::pb::topic_admin_client::TopicAdminClient;

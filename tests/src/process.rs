@@ -1,15 +1,14 @@
 //! Nodes as processes on loopback: the binary is built once, or named by `FANFARE_BIN`.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
+use crate::port::free_port;
 use crate::wait;
 use crate::wire::http;
 use crate::wire::session::Node;
@@ -49,24 +48,6 @@ fn build() -> Result<PathBuf> {
         .find(|dir| dir.ends_with(profile))
         .context("no target dir")?;
     Ok(target.join("fanfare"))
-}
-
-/// A port nobody listens on now, below those that the system gives to outgoing connections: so
-/// none takes it before it is used. Never given twice by one process.
-pub fn free_port() -> Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 10_000;
-    const COUNT: u16 = 20_000;
-    // Test binaries that run side by side begin at different places.
-    let begin = u16::try_from(std::process::id() % u32::from(COUNT))?;
-    for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
-        let port = FIRST + (begin + step) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no free port")
 }
 
 /// One node's process, its directory and its addresses, which it keeps over restarts.

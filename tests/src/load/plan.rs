@@ -3,17 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+const EXAMPLES: &str = "Examples:
+  Kill the node that leads most shards at second 20, start it again at 40:
+    fanfare-load --seconds 60 --rate 2000 --topics 200 --subscribers 500 --kill-at 20 --start-at 40
+  All nodes at once, at second 20, and again at once:
+    fanfare-load --seconds 60 --kill-all-at 20";
+
 /// Load on a cluster of processes on this machine, judged by the contract's checker.
-///
-/// Example: kill the node that leads most shards at second 20, start it again at 40:
-///
-///     fanfare-load --seconds 60 --rate 2000 --topics 200 --subscribers 500 --kill-at 20 --start-at 40
-///
-/// All nodes at once, at second 20, and again at once:
-///
-///     fanfare-load --seconds 60 --kill-all-at 20
 #[derive(Clone, Debug, clap::Parser)]
-#[command(name = "fanfare-load", verbatim_doc_comment)]
+#[command(name = "fanfare-load", after_help = EXAMPLES)]
 pub struct Plan {
     /// Nodes of the cluster.
     #[arg(long, default_value_t = 3)]

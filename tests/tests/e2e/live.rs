@@ -69,23 +69,40 @@ fn every_transport_delivers_live_on_every_node_of_three() -> Result<()> {
     })
 }
 
+/// Asks for the head, and waits from its cursor on, so that no message can come in between.
+async fn a_long_poll_receives(cluster: &Cluster, topic: &str, next: u64) -> Result<()> {
+    let edge = &cluster.node(1).edge;
+    let head = http::get(edge, &format!("/v1/poll?topic={topic}&from=latest")).await?;
+    let cursor = head.json()?["cursor"].as_str().unwrap_or("").to_owned();
+    let path = format!("/v1/poll?topic={topic}&cursor={cursor}&wait=20");
+    let publishing = async {
+        cluster.sessions(1, 1).await?;
+        cluster.publish(2, topic, next..=next).await
+    };
+    let waiting = soon("the poll", SOON, http::get(edge, &path));
+    let (answer, published) = tokio::join!(waiting, publishing);
+    published?;
+    let body = answer??.json()?;
+    assert_eq!(body["items"][0]["data"], next.to_string());
+    assert_eq!(body["items"].as_array().map(Vec::len), Some(1));
+    Ok(())
+}
+
 #[test]
 fn a_long_poll_waits_for_the_first_message() -> Result<()> {
     Cluster::run(3, async |cluster| {
         cluster.publish(0, "news", 1..=1).await?;
-        let path = "/v1/poll?topic=news&from=latest&wait=20";
-        let waiting = http::get(&cluster.node(1).edge, path);
-        let publishing = async {
-            // The poll must be waiting when the message comes: it is one of the node's sessions.
-            cluster.sessions(1, 1).await?;
-            cluster.publish(2, "news", 2..=2).await
-        };
-        let (answer, published) = tokio::join!(soon("the poll", SOON, waiting), publishing);
-        published?;
-        let body = answer??.json()?;
-        assert_eq!(body["items"][0]["data"], "2");
-        assert_eq!(body["items"].as_array().map(Vec::len), Some(1));
-        Ok(())
+        a_long_poll_receives(cluster, "news", 2).await
+    })
+}
+
+#[test]
+fn a_long_poll_of_an_absent_topic_waits_for_its_first_message() -> Result<()> {
+    Cluster::run(3, async |cluster| {
+        // A poll of an absent topic writes nothing.
+        http::get(&cluster.node(1).edge, "/v1/poll?topic=absent&from=latest").await?;
+        assert!(!cluster.topic_exists("absent").await?);
+        a_long_poll_receives(cluster, "absent", 1).await
     })
 }
 

@@ -163,33 +163,27 @@ fn a_topic_created_again_is_a_new_epoch_and_its_readers_are_told() -> Result<()>
 #[test]
 fn a_reader_of_an_absent_topic_gets_its_first_message_and_writes_nothing() -> Result<()> {
     Cluster::run(3, async |cluster| {
-        for transport in Transport::ALL {
+        // A long poll answers with its first message only: a story of its own.
+        for transport in Transport::ALL
+            .into_iter()
+            .filter(|t| *t != Transport::LongPoll)
+        {
             let topic = format!("absent.{transport}");
             let begin = Begin::From("latest".to_owned());
             let mut session =
                 Session::open(transport, cluster.node(2), &[topic.as_str()], &begin).await?;
-            if transport != Transport::LongPoll {
-                let answer = soon("the answer", SOON, session.next()).await??;
-                let Some(Seen::Attached(answer)) = answer else {
-                    anyhow::bail!("{transport}: {answer:?}")
-                };
-                assert_eq!(
-                    (answer.answer.as_str(), answer.head.offset.0),
-                    ("latest", 0)
-                );
-                assert!(
-                    !cluster.topic_exists(&topic).await?,
-                    "{transport} made a topic"
-                );
-            } else {
-                let (seen, published) = tokio::join!(session.message(), async {
-                    cluster.sessions(2, 1).await?;
-                    cluster.publish(1, &topic, 1..=1).await
-                });
-                published?;
-                assert_eq!(seen?.text(), "1");
-                continue;
-            }
+            let answer = soon("the answer", SOON, session.next()).await??;
+            let Some(Seen::Attached(answer)) = answer else {
+                anyhow::bail!("{transport}: {answer:?}")
+            };
+            assert_eq!(
+                (answer.answer.as_str(), answer.head.offset.0),
+                ("latest", 0)
+            );
+            assert!(
+                !cluster.topic_exists(&topic).await?,
+                "{transport} made a topic"
+            );
             cluster.publish(1, &topic, 1..=3).await?;
             read(&mut session, 1, 3)
                 .await
