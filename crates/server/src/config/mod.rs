@@ -82,6 +82,29 @@ pub struct Edge {
     pub hello_timeout: Duration,
     /// Seconds for which a cache may keep polls that anybody may read, 1–60. Default: 0, off.
     pub public_polls: u32,
+    /// Path under which a proxy offers this edge (`/push`), prefixed to the URLs it answers.
+    /// Default: none.
+    pub base_path: String,
+    /// Networks (`10.0.0.0/8`) of proxies whose `X-Forwarded-For` is believed. Default: none, and
+    /// then peers with loopback and private addresses have no limit by address.
+    pub trusted_proxies: Vec<String>,
+    /// Limits of one client's address.
+    pub per_ip: PerIp,
+}
+
+/// What one address, behind trusted proxies the one they name, may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PerIp {
+    /// Requests a second, with twice as many at once after a rest; more is told `rate_limited`.
+    /// 0: no limit. Default: `200`.
+    pub requests: u32,
+}
+
+impl Default for PerIp {
+    fn default() -> Self {
+        Self { requests: 200 }
+    }
 }
 
 /// The write-ahead log.
@@ -174,6 +197,9 @@ impl Default for Edge {
             header_timeout: Duration::from_secs(5),
             hello_timeout: Duration::from_secs(10),
             public_polls: 0,
+            base_path: String::new(),
+            trusted_proxies: Vec::new(),
+            per_ip: PerIp::default(),
         }
     }
 }

@@ -107,3 +107,14 @@ fn every_key_is_on_the_operators_page() {
         );
     }
 }
+
+#[test]
+fn what_stands_before_the_edge_is_parsed() {
+    let edge = "[edge]\nbase_path = \"/push\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n";
+    let config = layers(&format!("{GOOD}{edge}per_ip = {{ requests = 5 }}\n"));
+    assert_eq!(config.resolve().unwrap().edge.per_ip.requests, 5);
+    let edge = "[edge]\nbase_path = \"/push/\"\ntrusted_proxies = [\"10.0.0.0/40\"]\n";
+    let found = problems(layers(&format!("{GOOD}{edge}")));
+    let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["edge.base_path", "edge.trusted_proxies"]);
+}

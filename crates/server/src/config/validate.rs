@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use fanfare_edge::limits::Network;
+
 use super::Config;
 
 /// One thing that is wrong.
@@ -131,6 +133,19 @@ pub(super) fn check(config: &Config, out: &mut Vec<Problem>) {
         "edge.public_polls",
         "must be from 0 to 60 seconds",
     );
+    let base = &config.edge.base_path;
+    must(
+        base.is_empty() || is_path(base),
+        "edge.base_path",
+        "must be empty or a path such as /push, without a `/` at its end",
+    );
+    for network in &config.edge.trusted_proxies {
+        must(
+            network.parse::<Network>().is_ok(),
+            "edge.trusted_proxies",
+            &format!("`{network}` is not a network such as 10.0.0.0/8"),
+        );
+    }
     must(
         (1 << 20..=1 << 30).contains(&config.log.segment),
         "log.segment",
@@ -141,6 +156,11 @@ pub(super) fn check(config: &Config, out: &mut Vec<Problem>) {
 fn is_name(raw: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     (1..=64).contains(&raw.len()) && raw.bytes().all(allowed)
+}
+
+fn is_path(raw: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/._~-".contains(&b);
+    raw.starts_with('/') && !raw.ends_with('/') && !raw.contains("//") && raw.bytes().all(allowed)
 }
 
 fn is_address(raw: &str) -> bool {

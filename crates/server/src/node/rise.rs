@@ -10,6 +10,7 @@ use fanfare_core::id::ShardId;
 use fanfare_core::view::Command;
 use fanfare_edge::Edge;
 use fanfare_edge::config::{EdgeConfig, EdgeDeps, Hosts, Origins, PublishLimits, SessionLimits};
+use fanfare_edge::limits::{Network, Rate};
 use fanfare_host::Listener;
 use fanfare_rpc::identity::Identity;
 use fanfare_rpc::members::ReplicaStatus;
@@ -209,6 +210,14 @@ async fn edge(parts: &Arc<Parts>, mode: &Mode, handle: &ClusterHandle) -> Result
         origins,
         hosts: Hosts::Listed(hosts(parts)),
         public_polls: u8::try_from(config.public_polls).ok().filter(|s| *s > 0),
+        base_path: config.base_path.clone(),
+        trusted_proxies: networks(&config.trusted_proxies)?,
+        requests: Some(config.per_ip.requests)
+            .filter(|rate| *rate > 0)
+            .map(|per_second| Rate {
+                per_second,
+                burst: per_second.saturating_mul(2),
+            }),
         publish: PublishLimits {
             bytes: u32::try_from(config.publish_bytes).unwrap_or(u32::MAX),
             ..PublishLimits::default()
@@ -234,6 +243,13 @@ async fn edge(parts: &Arc<Parts>, mode: &Mode, handle: &ClusterHandle) -> Result
     Edge::build(settings, deps)
         .await
         .context("the edge does not start")
+}
+
+fn networks(list: &[String]) -> Result<Vec<Network>> {
+    let parsed = list.iter().map(|network| network.parse());
+    parsed
+        .collect::<Result<_, _>>()
+        .context("edge.trusted_proxies")
 }
 
 fn lower(list: &[String]) -> Vec<String> {
