@@ -19,6 +19,8 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 use tracing::{debug, warn};
 
+use crate::stall::impatient;
+
 /// Limits of a door.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -32,7 +34,12 @@ pub(crate) struct Limits {
     pub(crate) http2_streams: u32,
     /// Bytes a peer may send on an HTTP/2 stream before they are read.
     pub(crate) http2_window: u32,
+    /// A connection whose writes make no progress for so long is closed.
+    pub(crate) write_stall: Option<Duration>,
 }
+
+/// Above the limit of sessions (60 s), which end with a code where they can.
+const WRITE_STALL: Duration = Duration::from_secs(70);
 
 impl Limits {
     /// For a door anybody reaches.
@@ -43,6 +50,7 @@ impl Limits {
             head_bytes: 32 << 10,
             http2_streams: 256,
             http2_window: 256 << 10,
+            write_stall: Some(WRITE_STALL),
         }
     }
 
@@ -54,6 +62,7 @@ impl Limits {
             head_bytes: 32 << 10,
             http2_streams: 4_096,
             http2_window: 4 << 20,
+            write_stall: None,
         }
     }
 }
@@ -102,6 +111,10 @@ pub(crate) async fn accept<S>(
         let Ok(permit) = room.clone().try_acquire_owned() else {
             debug!(door, %from, "closed at accept: too many connections");
             continue;
+        };
+        let stream = match limits.write_stall {
+            Some(limit) => impatient(&stream, Arc::clone(&ground.clock), limit),
+            None => stream,
         };
         let service = service.clone();
         let connection = builder.serve_connection_with_upgrades(

@@ -11,5 +11,6 @@ mod late;
 mod metrics;
 pub mod node;
 mod ops;
+mod stall;
 pub mod telemetry;
 mod wire;
