@@ -56,6 +56,7 @@ impl View {
             Command::Draining { node, generation } => self.draining(*node, *generation),
             Command::RemoveNode { node } => self.remove_node(*node),
             Command::RecordDataLoss { node } => self.record_data_loss(*node),
+            Command::ReplicasLost { node, replicas } => self.replicas_lost(*node, replicas),
             Command::Place { base, rows } => self.place(*base, rows),
             Command::ShardBegun { shard } => self.shard_begun(*shard),
             Command::PutRule { pattern, rules } => match rules.check(self.payload_limit) {
@@ -318,6 +319,25 @@ impl View {
             return Ok(version);
         }
         node.store = StoreState::DataLoss;
+        Ok(self.changed())
+    }
+
+    /// A lost replica's id is given up with its data: an empty log under it could vote again.
+    fn replicas_lost(&mut self, node: NodeId, lost: &[ReplicaId]) -> Result<u64, Refusal> {
+        self.present(node)?;
+        let mut next = self.next_replica;
+        for row in self.shards.iter_mut().filter(|row| row.begun) {
+            for replica in &mut row.replicas {
+                if replica.node == node && lost.contains(&replica.id) {
+                    replica.id = ReplicaId(next);
+                    next += 1;
+                }
+            }
+        }
+        if next == self.next_replica {
+            return Ok(self.version);
+        }
+        self.next_replica = next;
         Ok(self.changed())
     }
 

@@ -40,6 +40,13 @@ pub enum Command {
     RecordDataLoss {
         node: NodeId,
     },
+    /// Replicas of shards whose data on this node cannot be trusted any more (R6): each gets a
+    /// successor under a fresh id on the same node. Those of shards that have not begun stay until
+    /// they have; those that the view does not place on the node are passed over.
+    ReplicasLost {
+        node: NodeId,
+        replicas: Vec<ReplicaId>,
+    },
     /// New placement of shards. `base` is the version of the view it was planned from.
     Place {
         base: u64,

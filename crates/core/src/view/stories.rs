@@ -198,6 +198,32 @@ fn a_node_that_lost_its_data_never_starts_again() {
 }
 
 #[test]
+fn a_lost_replica_gets_a_successor_under_an_id_that_was_never_given() {
+    let mut view = cluster(3);
+    let row = view.shards[1].clone();
+    let old = row.on(NodeId(2)).unwrap();
+    let lost = |node| Command::ReplicasLost {
+        node: NodeId(node),
+        replicas: vec![old, ReplicaId(9_999)],
+    };
+    let version = view.version;
+    assert_eq!(done(&mut view, &lost(2)), version, "it has not begun");
+    begin_all(&mut view);
+    let version = view.version;
+    assert_eq!(done(&mut view, &lost(1)), version, "it is not on that node");
+    let next = ReplicaId(view.next_replica);
+    assert_eq!(done(&mut view, &lost(2)), version + 1);
+    assert_eq!(view.shards[1].on(NodeId(2)), Some(next));
+    assert_eq!(view.next_replica, next.0 + 1);
+    for node in [1, 3] {
+        assert_eq!(view.shards[1].on(NodeId(node)), row.on(NodeId(node)));
+    }
+    assert_eq!(done(&mut view, &lost(2)), version + 1, "said again");
+    let gone = refused(&mut view, &lost(7));
+    assert_eq!(gone, Refusal::UnknownNode { node: NodeId(7) });
+}
+
+#[test]
 fn a_drain_ends_with_the_next_start_and_a_late_one_is_refused() {
     let mut view = cluster(3);
     done(&mut view, &started(1, 1));

@@ -376,6 +376,12 @@ impl From<&Command> for pb::ViewCommand {
             Command::RecordDataLoss { node: NodeId(node) } => {
                 pbc::Command::RecordDataLoss(pbc::RecordDataLoss { node: *node })
             }
+            Command::ReplicasLost { node, replicas } => {
+                pbc::Command::ReplicasLost(pbc::ReplicasLost {
+                    node: node.0,
+                    replicas: replicas.iter().map(|id| id.0).collect(),
+                })
+            }
             Command::Place { base, rows } => pbc::Command::Place(pbc::Place {
                 base: *base,
                 rows: placements_to_pb(rows),
@@ -446,6 +452,12 @@ impl TryFrom<pb::ViewCommand> for Command {
             }
             pbc::Command::RecordDataLoss(pbc::RecordDataLoss { node }) => {
                 Self::RecordDataLoss { node: NodeId(node) }
+            }
+            pbc::Command::ReplicasLost(pbc::ReplicasLost { node, replicas }) => {
+                Self::ReplicasLost {
+                    node: NodeId(node),
+                    replicas: replicas.into_iter().map(ReplicaId).collect(),
+                }
             }
             pbc::Command::Place(pbc::Place { base, rows }) => Self::Place {
                 base,

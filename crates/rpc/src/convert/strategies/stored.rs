@@ -328,5 +328,7 @@ pub(crate) fn view_command() -> impl Strategy<Value = view::Command> {
         )
             .prop_map(|(create, max_topics)| C::SetCreatePolicy { create, max_topics }),
         any::<u32>().prop_map(|level| C::SetLevel { level }),
+        (node(), vec(any::<u64>().prop_map(ReplicaId), 0..3))
+            .prop_map(|(node, replicas)| C::ReplicasLost { node, replicas }),
     ]
 }
