@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod load;
 pub mod measure;
+pub mod operator;
 pub mod port;
 pub mod process;
 pub mod wait;

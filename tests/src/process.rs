@@ -124,6 +124,12 @@ impl Process {
         self.child.as_ref().map(Child::id)
     }
 
+    /// True while the process has not ended, by itself or otherwise.
+    pub fn running(&mut self) -> bool {
+        let child = self.child.as_mut();
+        child.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
     /// `kill -9`, and waits for its end.
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
@@ -207,6 +213,17 @@ impl Processes {
         cluster.init(shards).await?;
         cluster.ready().await?;
         Ok(cluster)
+    }
+
+    /// Starts another node with an empty disk, whose seeds are the nodes that are there.
+    pub fn add(&mut self, name: &str) -> Result<usize> {
+        let first = self.nodes.first().context("no node")?;
+        let seeds: Vec<String> = self.nodes.iter().map(|node| node.peer.clone()).collect();
+        let peer = format!("127.0.0.1:{}", free_port()?);
+        let mut node = Process::new(name, &first.dir, &seeds, peer, &[])?;
+        node.start()?;
+        self.nodes.push(node);
+        Ok(self.nodes.len() - 1)
     }
 
     /// One node that is a cluster of itself.

@@ -8,12 +8,27 @@ use anyhow::{Result, bail};
 
 /// Asks `probe` until it gives something, every 20 ms, for at most `limit`. On time-out the error
 /// names the condition and what the probe last answered.
-pub async fn until<T, E, F>(name: &str, limit: Duration, mut probe: impl FnMut() -> F) -> Result<T>
+pub async fn until<T, E, F>(name: &str, limit: Duration, probe: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T, E>>,
     E: Debug,
 {
-    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    until_every(name, limit, Duration::from_millis(20), probe).await
+}
+
+/// The same, asked less often, where a probe costs something.
+pub async fn until_every<T, E, F>(
+    name: &str,
+    limit: Duration,
+    every: Duration,
+    mut probe: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Debug,
+{
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last = None;
     let asked = async {
         loop {

@@ -1,7 +1,7 @@
 //! The book of a run: every observation with its time, and what was acked, for those who wait.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,21 +20,27 @@ pub struct Book {
     next_op: AtomicU64,
     acks: AtomicU64,
     messages: AtomicU64,
-    enough: AtomicBool,
+    /// When nothing new is published any more, in nanoseconds of the run.
+    end: AtomicU64,
+    settle: Duration,
 }
 
 impl Book {
-    /// An empty book; the run's time begins now.
-    pub fn new() -> Self {
+    /// An empty book; the run's time begins now. Publishing ends after `length`, and whoever has
+    /// not read everything `settle` later never will.
+    pub fn new(length: Duration, settle: Duration) -> Self {
+        let clock = RealClock::new();
+        let end = AtomicU64::new(nanos(clock.now() + length));
         Self {
-            clock: RealClock::new(),
+            clock,
             lines: Mutex::default(),
             acked: Mutex::default(),
             drafts: Mutex::default(),
             next_op: AtomicU64::new(1),
             acks: AtomicU64::new(0),
             messages: AtomicU64::new(0),
-            enough: AtomicBool::new(false),
+            end,
+            settle,
         }
     }
 
@@ -67,7 +73,7 @@ impl Book {
             _ => {}
         }
         let line = Line {
-            t: u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX),
+            t: nanos(self.now()),
             wall: self.clock.wall_ms(),
             by: by.to_owned(),
             event,
@@ -77,12 +83,17 @@ impl Book {
 
     /// Nothing new is published from now on.
     pub fn close(&self) {
-        self.enough.store(true, Ordering::Relaxed);
+        self.end.fetch_min(nanos(self.now()), Ordering::Relaxed);
     }
 
-    /// True once nothing new is published.
-    pub fn is_closed(&self) -> bool {
-        self.enough.load(Ordering::Relaxed)
+    /// When nothing new is published any more.
+    pub fn end(&self) -> Duration {
+        Duration::from_nanos(self.end.load(Ordering::Relaxed))
+    }
+
+    /// When what is still missing is counted as missing.
+    pub fn give_up(&self) -> Duration {
+        self.end() + self.settle
     }
 
     /// A number no other sending of the run has.
@@ -116,10 +127,8 @@ impl Book {
     }
 }
 
-impl Default for Book {
-    fn default() -> Self {
-        Self::new()
-    }
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,17 +1,73 @@
 //! What the nodes hold when all is over: every shard of every node, as observations.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 use fanfare_checker::{Event, Row};
+use fanfare_core::name::TopicName;
 
 use super::book::Book;
 use crate::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
 use crate::wire::grpc::{self, pb};
 use crate::wire::session::Node;
 
-/// Dumps all shards of a node into the book. Large topics come in pieces, which are joined.
-pub(super) async fn dump(book: &Book, name: &str, node: &Node, shards: u32) -> Result<()> {
-    let mut admin = ClusterAdminClient::new(grpc::channel(&node.grpc).await?);
-    for shard in 0..shards {
+/// Which replicas the cluster has, by its own view.
+pub(super) struct Holdings {
+    pub(super) nodes: Vec<Holding>,
+    /// Replicas of a shard; of the shard that has most.
+    pub(super) replicas: usize,
+    shards: u32,
+}
+
+/// The replicas of one node.
+pub(super) struct Holding {
+    pub(super) name: String,
+    pub(super) grpc: String,
+    pub(super) shards: BTreeSet<u32>,
+}
+
+impl Holdings {
+    /// The shard of a topic.
+    pub(super) fn shard_of(&self, topic: &str) -> u32 {
+        shard_of(topic, self.shards)
+    }
+}
+
+/// The shard of a topic of the load.
+pub(super) fn shard_of(topic: &str, shards: u32) -> u32 {
+    topic
+        .parse()
+        .map_or(0, |name: TopicName| name.shard(shards).0)
+}
+
+/// Asks a node who holds what.
+pub(super) async fn holdings(door: &Node) -> Result<Holdings> {
+    let mut admin = ClusterAdminClient::new(grpc::channel(&door.grpc).await?);
+    let view = admin.get_view(pb::GetViewRequest {}).await?.into_inner();
+    let replicas = view.shards.iter().map(|shard| shard.replicas.len()).max();
+    let mut nodes = Vec::new();
+    for node in &view.nodes {
+        let shards = (0_u32..).zip(&view.shards);
+        let here = shards.filter(|(_, shard)| shard.replicas.iter().any(|r| r.node == node.id));
+        nodes.push(Holding {
+            name: node.name.clone(),
+            grpc: node.addresses.clone().unwrap_or_default().grpc,
+            shards: here.map(|(id, _)| id).collect(),
+        });
+    }
+    nodes.retain(|holding| !holding.shards.is_empty());
+    Ok(Holdings {
+        nodes,
+        replicas: replicas.unwrap_or(0),
+        shards: u32::try_from(view.shards.len())?,
+    })
+}
+
+/// Dumps the shards of a node into the book. Large topics come in pieces, which are joined.
+pub(super) async fn dump(book: &Book, holding: &Holding) -> Result<()> {
+    let Holding { name, grpc, shards } = holding;
+    let mut admin = ClusterAdminClient::new(grpc::channel(grpc).await?);
+    for &shard in shards {
         let call = admin.dump_shard(pb::DumpShardRequest { shard }).await;
         let mut stream = call
             .with_context(|| format!("dumping shard {shard}"))?

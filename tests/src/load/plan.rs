@@ -3,11 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::operation::Operations;
+
 const EXAMPLES: &str = "Examples:
   Kill the node that leads most shards at second 20, start it again at 40:
     fanfare-load --seconds 60 --rate 2000 --topics 200 --subscribers 500 --kill-at 20 --start-at 40
   All nodes at once, at second 20, and again at once:
-    fanfare-load --seconds 60 --kill-all-at 20";
+    fanfare-load --seconds 60 --kill-all-at 20
+  Every planned operation in turn, under load, until all are done:
+    fanfare-load --operations all --rate 1000 --subscribers 200
+  What a node's disk and memory do in 20 minutes, and how it starts again:
+    fanfare-load --watch-data --minutes 20 --rate 1000 --payload 1024 --retain-bytes 1000000";
 
 /// Load on a cluster of processes on this machine, judged by the contract's checker.
 #[derive(Clone, Debug, clap::Parser)]
@@ -46,6 +52,32 @@ pub struct Plan {
     /// Second at which all nodes are killed with -9 at once, to be started again at once.
     #[arg(long)]
     pub kill_all_at: Option<u64>,
+    /// Planned operations, carried out in turn under load by the commands of an operator: `all`, or
+    /// some of join, drain, remove, replace, transfer, restart, divided by commas. The load ends
+    /// when they are done; `--seconds` is of no account.
+    #[arg(long, conflicts_with_all = ["kill_at", "kill_all_at"])]
+    pub operations: Option<Operations>,
+    /// Most seconds that one operation may take until everything is calm again.
+    #[arg(long, default_value_t = 180)]
+    pub patience: u64,
+    /// Sample bytes on disk and memory of each node, then start one again under load.
+    #[arg(long, conflicts_with_all = ["operations", "kill_at", "kill_all_at"])]
+    pub watch_data: bool,
+    /// Minutes of load with `--watch-data`.
+    #[arg(long, default_value_t = 20, requires = "watch_data")]
+    pub minutes: u64,
+    /// Seconds between two samples with `--watch-data`.
+    #[arg(long, default_value_t = 15, requires = "watch_data")]
+    pub every: u64,
+    /// Most bytes a data directory may take with `--watch-data`; more is not clean.
+    #[arg(long, requires = "watch_data")]
+    pub most_data: Option<u64>,
+    /// Messages kept of a topic.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub retain_count: u64,
+    /// Bytes kept of a topic.
+    #[arg(long, default_value_t = 16 << 20)]
+    pub retain_bytes: u64,
     /// Seconds that subscribers have to reach the head after the load.
     #[arg(long, default_value_t = 60)]
     pub settle: u64,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use fanfare_checker::{AckLevel, Event, Reached, hash};
 use futures_util::StreamExt as _;
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::book::Book;
+use super::doors::Doors;
 use super::plan::Plan;
 use crate::wire::grpc::pb::publish_stream_response::Result as Answer;
 use crate::wire::grpc::pb::publisher_client::PublisherClient;
@@ -41,13 +42,11 @@ struct Waiting {
 pub(super) struct Publisher {
     pub(super) name: String,
     pub(super) topics: Vec<String>,
-    pub(super) nodes: Vec<Node>,
+    pub(super) doors: Doors,
     /// Which node is asked first.
     pub(super) home: usize,
     pub(super) book: Arc<Book>,
     pub(super) plan: Plan,
-    /// When to stop sending new drafts at the latest.
-    pub(super) until: Duration,
 }
 
 /// An open call.
@@ -65,12 +64,12 @@ impl Publisher {
         let mut node = self.home;
         let mut streams = 0_u64;
         let mut next = 0_u64;
-        let give_up = self.until + Duration::from_secs(self.plan.settle);
         loop {
-            if self.book.now() > give_up || (self.over() && waiting.is_empty()) {
+            if self.book.now() > self.book.give_up() || (self.over() && waiting.is_empty()) {
                 break;
             }
-            let Ok(mut call) = self.open(node).await else {
+            let door = self.doors.at(node).context("no node is known")?;
+            let Ok(mut call) = self.open(&door).await else {
                 node += 1;
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -81,10 +80,13 @@ impl Publisher {
             let mut alive = true;
             for mut draft in again {
                 draft.op = self.book.op();
-                alive = alive && self.send(&call, &stream, node, &draft).await;
+                alive = alive && self.send(&call, &stream, &door, &draft).await;
                 waiting.push_back(draft);
             }
-            while alive && !(self.over() && waiting.is_empty()) && self.book.now() <= give_up {
+            while alive
+                && !(self.over() && waiting.is_empty())
+                && self.book.now() <= self.book.give_up()
+            {
                 let room = waiting.len() < IN_FLIGHT && !self.over();
                 tokio::select! { biased;
                     answer = call.answers.message() => match answer {
@@ -95,7 +97,7 @@ impl Publisher {
                         next += 1;
                         let draft = self.draft(next);
                         waiting.push_back(draft.clone());
-                        alive = self.send(&call, &stream, node, &draft).await;
+                        alive = self.send(&call, &stream, &door, &draft).await;
                     }
                     () = tokio::time::sleep(Duration::from_millis(500)), if !room => {}
                 }
@@ -111,11 +113,10 @@ impl Publisher {
     }
 
     fn over(&self) -> bool {
-        self.book.is_closed() || self.book.now() >= self.until
+        self.book.now() >= self.book.end()
     }
 
-    async fn open(&self, node: usize) -> Result<Call> {
-        let node = &self.nodes[node % self.nodes.len()];
+    async fn open(&self, node: &Node) -> Result<Call> {
         let connect = grpc::channel(&node.grpc);
         let channel = tokio::time::timeout(Duration::from_secs(2), connect).await??;
         let (requests, receiver) = mpsc::channel(IN_FLIGHT);
@@ -147,7 +148,7 @@ impl Publisher {
         }
     }
 
-    async fn send(&self, call: &Call, stream: &str, node: usize, draft: &Waiting) -> bool {
+    async fn send(&self, call: &Call, stream: &str, node: &Node, draft: &Waiting) -> bool {
         let key = draft.draft.clone();
         self.book.note(
             &self.name,
@@ -159,7 +160,7 @@ impl Publisher {
                 key: Some(key.clone()),
                 ack: AckLevel::Committed,
                 hash: hash(&draft.payload),
-                node: self.nodes[node % self.nodes.len()].grpc.clone(),
+                node: node.grpc.clone(),
             },
         );
         let age = self.book.now().saturating_sub(draft.first_sent);

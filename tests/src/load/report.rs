@@ -8,6 +8,9 @@ use fanfare_checker::{Event, Line, Report};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use super::data::DataReport;
+use super::pauses::{Pauses, Table, Wait};
+
 /// What a run showed.
 #[derive(Debug)]
 pub struct Outcome {
@@ -20,6 +23,10 @@ pub struct Outcome {
     pub delivery: Histogram<u64>,
     /// Subscribers that never reached the head, with what they lack.
     pub behind: Vec<String>,
+    /// Write pauses by operation; empty without operations.
+    pub pauses: Vec<Pauses>,
+    /// What became of disk and memory, if that was watched.
+    pub data: Option<DataReport>,
 }
 
 impl Outcome {
@@ -32,7 +39,7 @@ impl Outcome {
         };
         let mut first_sent: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
         let mut drafts: BTreeMap<u64, &str> = BTreeMap::new();
-        let mut outages: BTreeMap<&str, Outage> = BTreeMap::new();
+        let mut outages: BTreeMap<&str, (Wait, u64)> = BTreeMap::new();
         for line in lines {
             match &line.event {
                 Event::Publish {
@@ -42,7 +49,7 @@ impl Outcome {
                     let new = !first_sent.contains_key(draft.as_str());
                     first_sent.entry(draft).or_insert((line.t, topic));
                     if new {
-                        outages.entry(topic).or_default().waits(line.t);
+                        outages.entry(topic).or_default().0.sent(line.t);
                     }
                 }
                 Event::Acked { op, topic, .. } => {
@@ -50,7 +57,10 @@ impl Outcome {
                     if let Some((sent, _)) = first_sent.get(draft) {
                         ack.saturating_record(line.t.saturating_sub(*sent) / 1_000);
                     }
-                    outages.entry(topic).or_default().acked(line.t);
+                    let (wait, longest) = outages.entry(topic).or_default();
+                    if let Some(began) = wait.acked(line.t) {
+                        *longest = (*longest).max(line.t.saturating_sub(began));
+                    }
                 }
                 Event::Message { draft, .. } => {
                     if let Some((sent, _)) = first_sent.get(draft.as_str()) {
@@ -62,7 +72,7 @@ impl Outcome {
         }
         let mut outages: Vec<_> = outages
             .values()
-            .map(|o| Duration::from_nanos(o.longest))
+            .map(|(_, longest)| Duration::from_nanos(*longest))
             .collect();
         outages.sort();
         Self {
@@ -71,6 +81,8 @@ impl Outcome {
             ack,
             delivery,
             behind,
+            pauses: Vec::new(),
+            data: None,
         }
     }
 
@@ -83,9 +95,12 @@ impl Outcome {
             .unwrap_or_default()
     }
 
-    /// True if nothing was lost, repeated, out of order or left behind.
+    /// True if nothing was lost, repeated, out of order or left behind; after operations, only if
+    /// no gap was told either; and if data stayed within what it may take.
     pub fn is_clean(&self) -> bool {
-        self.report.is_clean() && self.behind.is_empty()
+        let gaps = !self.pauses.is_empty() && self.report.gaps > 0;
+        let data = self.data.as_ref().is_none_or(DataReport::is_within);
+        self.report.is_clean() && self.behind.is_empty() && !gaps && data
     }
 
     /// The same as JSON.
@@ -98,30 +113,9 @@ impl Outcome {
             "ack": latency(&self.ack),
             "delivery": latency(&self.delivery),
             "behind": self.behind,
+            "operations": Table::new(&self.pauses).json(),
+            "data": self.data.as_ref().map(DataReport::json),
         })
-    }
-}
-
-/// The longest wait of a topic: from the later of the last ack and the first unanswered draft.
-#[derive(Debug, Default)]
-struct Outage {
-    waiting: u64,
-    since: Option<u64>,
-    longest: u64,
-}
-
-impl Outage {
-    fn waits(&mut self, t: u64) {
-        self.waiting += 1;
-        self.since.get_or_insert(t);
-    }
-
-    fn acked(&mut self, t: u64) {
-        self.waiting = self.waiting.saturating_sub(1);
-        if let Some(since) = self.since {
-            self.longest = self.longest.max(t.saturating_sub(since));
-        }
-        self.since = (self.waiting > 0).then_some(t);
     }
 }
 
@@ -149,6 +143,12 @@ impl fmt::Display for Outcome {
         )?;
         for lack in self.behind.iter().take(10) {
             writeln!(f, "never reached the head: {lack}")?;
+        }
+        if !self.pauses.is_empty() {
+            write!(f, "{}", Table::new(&self.pauses))?;
+        }
+        if let Some(data) = &self.data {
+            write!(f, "{data}")?;
         }
         let word = if self.is_clean() {
             "CLEAN"

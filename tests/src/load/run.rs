@@ -5,6 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::book::Book;
+use super::data;
+use super::operate::Operator;
+use super::operation::Operations;
+use super::pauses::pauses;
 use super::plan::Plan;
 use super::report::Outcome;
 use super::traffic::Traffic;
@@ -13,21 +17,55 @@ use crate::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
 use crate::wire::grpc::{self, pb};
 use crate::wire::session::Node;
 
+/// Seconds of a load that is ended when all is done: a day.
+const ENDLESS: u64 = 86_400;
+
 /// Runs the plan and judges it. Progress goes to stderr.
 pub async fn run(plan: &Plan) -> Result<Outcome> {
     let own = tempfile::tempdir()?;
     let dir = plan.dir.clone().unwrap_or_else(|| own.path().to_owned());
     let mut cluster = Processes::start(plan.nodes, &dir, plan.shards).await?;
     let nodes: Vec<Node> = cluster.nodes.iter().map(|n| n.node.clone()).collect();
+    let plan = &endless(plan);
     let traffic = Traffic::start(plan, &nodes).await?;
+    let mut windows = Vec::new();
+    let mut data = None;
+    match &plan.operations {
+        Some(Operations(list)) => {
+            let operator = Operator::new(plan, &mut cluster, &traffic);
+            windows = operator.carry_out(list).await?;
+        }
+        None if plan.watch_data => data = Some(data::watch(plan, &mut cluster, &traffic).await?),
+        None => faults(plan, &mut cluster, &traffic).await?,
+    }
+    cluster.ready().await?;
+    let (mut outcome, lines) = traffic.finish().await?;
+    outcome.pauses = pauses(&lines, &windows, plan.shards);
+    outcome.data = data;
+    if let Some(dir) = &plan.dir {
+        write_observations(dir, &lines)?;
+    }
+    Ok(outcome)
+}
 
+/// The plan whose load lasts as long as what is done under it, if that says when it is over.
+fn endless(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    if plan.watch_data || plan.operations.is_some() {
+        plan.seconds = ENDLESS;
+    }
+    plan
+}
+
+/// Seconds of load, with kills at theirs.
+async fn faults(plan: &Plan, cluster: &mut Processes, traffic: &Traffic) -> Result<()> {
     let mut victim = None;
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.tick().await;
     for second in 1..=plan.seconds {
         tick.tick().await;
         if plan.kill_at == Some(second) {
-            let which = leads_most(&cluster).await?;
+            let which = leads_most(cluster).await?;
             traffic.fault("kill", &cluster.nodes[which].name);
             cluster.nodes[which].kill()?;
             victim = Some(which);
@@ -45,12 +83,7 @@ pub async fn run(plan: &Plan) -> Result<Outcome> {
         }
         progress(traffic.book(), second, plan.seconds);
     }
-    cluster.ready().await?;
-    let (outcome, lines) = traffic.finish().await?;
-    if let Some(dir) = &plan.dir {
-        write_observations(dir, &lines)?;
-    }
-    Ok(outcome)
+    Ok(())
 }
 
 fn progress(book: &Book, second: u64, of: u64) {

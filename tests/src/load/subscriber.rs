@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use fanfare_checker::{Event, SinceText, hash};
 use fanfare_core::position::Position;
 use tokio::sync::watch;
 
 use super::book::Book;
+use super::doors::Doors;
 use crate::wire::seen::{self, Seen};
 use crate::wire::session::{Begin, Node, Session, Transport};
 
@@ -18,7 +19,7 @@ pub(super) struct Subscriber {
     pub(super) name: String,
     pub(super) topic: String,
     pub(super) transports: Vec<Transport>,
-    pub(super) nodes: Vec<Node>,
+    pub(super) doors: Doors,
     pub(super) home: usize,
     pub(super) book: Arc<Book>,
     /// True once the load is over: read up to the last ack, then stop.
@@ -33,8 +34,8 @@ struct State {
 
 impl Subscriber {
     /// Reads until the load is over and all that was acked has come. The error says what is still
-    /// missing at `give_up`.
-    pub(super) async fn run(mut self, give_up: Duration) -> Result<()> {
+    /// missing when the book gives up.
+    pub(super) async fn run(mut self) -> Result<()> {
         let mut state = State {
             cursor: None,
             processed: None,
@@ -42,7 +43,7 @@ impl Subscriber {
         let mut session = 0_usize;
         while !self.finished(&state) {
             anyhow::ensure!(
-                self.book.now() < give_up,
+                self.book.now() < self.book.give_up(),
                 "{} on {}: stands at {:?}, acked is {:?}",
                 self.name,
                 self.topic,
@@ -50,10 +51,11 @@ impl Subscriber {
                 self.book.acked(&self.topic)
             );
             let transport = self.transports[session % self.transports.len()];
-            let node = self.nodes[(self.home + session) % self.nodes.len()].clone();
+            let door = self.doors.at(self.home + session);
+            let node = door.context("no node is known")?;
             let id = format!("{}/{session}", self.name);
             session += 1;
-            let left = give_up.saturating_sub(self.book.now());
+            let left = self.book.give_up().saturating_sub(self.book.now());
             let served = self.session(&id, transport, &node, &mut state);
             let why = match tokio::time::timeout(left, served).await {
                 Ok(Ok(())) => "ended".to_owned(),
@@ -132,7 +134,7 @@ impl Subscriber {
         // The sender lives as long as the run.
         drop(over.wait_for(|over| *over).await);
         let mut tick = tokio::time::interval(Duration::from_millis(100));
-        while self.book.acked(&self.topic) > at {
+        while self.book.acked(&self.topic) > at && self.book.now() < self.book.give_up() {
             tick.tick().await;
         }
     }

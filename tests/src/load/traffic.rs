@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::book::Book;
-use super::finals;
+use super::doors::Doors;
+use super::finals::{self, Holding, Holdings};
 use super::plan::Plan;
 use super::publisher::Publisher;
 use super::report::Outcome;
@@ -24,7 +25,7 @@ use crate::wire::session::{Node, Transport};
 /// Running publishers and subscribers.
 pub struct Traffic {
     plan: Plan,
-    nodes: Vec<Node>,
+    doors: Doors,
     book: Arc<Book>,
     end: watch::Sender<bool>,
     publishers: JoinSet<Result<()>>,
@@ -34,21 +35,26 @@ pub struct Traffic {
 impl Traffic {
     /// Sets retention above everything that will be published, and starts.
     pub async fn start(plan: &Plan, nodes: &[Node]) -> Result<Self> {
-        keep_everything(&nodes[0]).await?;
-        let book = Arc::new(Book::new());
-        let until = book.now() + Duration::from_secs(plan.seconds);
-        let give_up = until + Duration::from_secs(plan.settle);
+        retain(plan, &nodes[0]).await?;
+        let length = Duration::from_secs(plan.seconds);
+        let book = Arc::new(Book::new(length, Duration::from_secs(plan.settle)));
+        let doors = Doors::new(nodes);
         let (end, over) = watch::channel(false);
-        let publishers = start_publishers(plan, nodes, &book, until);
-        let subscribers = start_subscribers(plan, nodes, &book, &over, give_up);
+        let publishers = start_publishers(plan, &doors, &book);
+        let subscribers = start_subscribers(plan, &doors, &book, &over);
         Ok(Self {
             plan: plan.clone(),
-            nodes: nodes.to_vec(),
+            doors,
             book,
             end,
             publishers,
             subscribers,
         })
+    }
+
+    /// Where clients go; a story that adds or removes nodes says so here.
+    pub fn doors(&self) -> &Doors {
+        &self.doors
     }
 
     /// What was seen so far.
@@ -94,24 +100,27 @@ impl Traffic {
                 behind.push(format!("{lack:#}"));
             }
         }
-        for (n, node) in self.nodes.iter().enumerate() {
-            self.settled(&format!("n{}", n + 1), node).await?;
+        let door = self.doors.at(0).context("no node is known")?;
+        let held = finals::holdings(&door).await?;
+        for holding in &held.nodes {
+            self.settled(&held, holding).await?;
         }
         let lines = self.book.take();
-        let mut judge = Judge::new(self.nodes.len());
+        let mut judge = Judge::new(held.replicas);
         lines.iter().for_each(|line| judge.see(line));
         Ok((Outcome::new(&lines, judge.finish(), behind), lines))
     }
 
     /// Waits until the node's replicas have applied everything acked, then dumps them.
-    async fn settled(&self, name: &str, node: &Node) -> Result<()> {
+    async fn settled(&self, held: &Holdings, holding: &Holding) -> Result<()> {
+        let Holding { name, grpc, shards } = holding;
         wait::until(
             "every replica to catch up",
             Duration::from_secs(60),
             || async {
-                let mut admin = ClusterAdminClient::new(grpc::channel(&node.grpc).await?);
+                let mut admin = ClusterAdminClient::new(grpc::channel(grpc).await?);
                 let mut heads = std::collections::BTreeMap::new();
-                for shard in 0..self.plan.shards {
+                for &shard in shards {
                     let mut dump = admin
                         .dump_shard(pb::DumpShardRequest { shard })
                         .await?
@@ -120,7 +129,8 @@ impl Traffic {
                         heads.insert(topic.topic, grpc::position(topic.head)?);
                     }
                 }
-                for topic in (0..self.plan.topics).map(Plan::topic) {
+                let topics = (0..self.plan.topics).map(Plan::topic);
+                for topic in topics.filter(|topic| shards.contains(&held.shard_of(topic))) {
                     let (has, acked) = (heads.get(&topic).copied(), self.book.acked(&topic));
                     anyhow::ensure!(
                         has >= acked,
@@ -131,16 +141,16 @@ impl Traffic {
             },
         )
         .await?;
-        finals::dump(&self.book, name, node, self.plan.shards).await
+        finals::dump(&self.book, holding).await
     }
 }
 
-/// Retention above everything the run publishes, so that nothing is trimmed.
-async fn keep_everything(node: &Node) -> Result<()> {
+/// The plan's retention; by default above everything the run publishes, so that nothing is trimmed.
+async fn retain(plan: &Plan, node: &Node) -> Result<()> {
     let mut admin = TopicAdminClient::new(grpc::channel(&node.grpc).await?);
     let rules = pb::Rules {
-        retain_count: Some(1_000_000),
-        retain_bytes: Some(16 << 20),
+        retain_count: Some(plan.retain_count),
+        retain_bytes: Some(plan.retain_bytes),
         ..pb::Rules::default()
     };
     let request = pb::PutRuleRequest {
@@ -150,16 +160,11 @@ async fn keep_everything(node: &Node) -> Result<()> {
     admin
         .put_rule(request)
         .await
-        .context("the rule that keeps everything")?;
+        .context("the rule of retention")?;
     Ok(())
 }
 
-fn start_publishers(
-    plan: &Plan,
-    nodes: &[Node],
-    book: &Arc<Book>,
-    until: Duration,
-) -> JoinSet<Result<()>> {
+fn start_publishers(plan: &Plan, doors: &Doors, book: &Arc<Book>) -> JoinSet<Result<()>> {
     let mut set = JoinSet::new();
     for n in 0..plan.streams {
         let topics = (0..plan.topics)
@@ -168,11 +173,10 @@ fn start_publishers(
         let publisher = Publisher {
             name: format!("{}p{n}", plan.run),
             topics: topics.collect(),
-            nodes: nodes.to_vec(),
+            doors: doors.clone(),
             home: n,
             book: book.clone(),
             plan: plan.clone(),
-            until,
         };
         if !publisher.topics.is_empty() {
             set.spawn(publisher.run());
@@ -183,10 +187,9 @@ fn start_publishers(
 
 fn start_subscribers(
     plan: &Plan,
-    nodes: &[Node],
+    doors: &Doors,
     book: &Arc<Book>,
     over: &watch::Receiver<bool>,
-    give_up: Duration,
 ) -> JoinSet<Result<()>> {
     let mut set = JoinSet::new();
     for n in 0..plan.subscribers {
@@ -196,12 +199,12 @@ fn start_subscribers(
             name: format!("s{n}"),
             topic: Plan::topic(n % plan.topics),
             transports,
-            nodes: nodes.to_vec(),
+            doors: doors.clone(),
             home: n / Transport::ALL.len(),
             book: book.clone(),
             over: over.clone(),
         };
-        set.spawn(subscriber.run(give_up));
+        set.spawn(subscriber.run());
     }
     set
 }

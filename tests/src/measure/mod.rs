@@ -8,6 +8,7 @@ mod idle;
 mod proc;
 mod sends;
 
+pub(crate) use proc::resident;
 pub use acks::{AckPlan, acks};
 pub use fanout::{FanoutPlan, fanout};
 pub use idle::{IdlePlan, idle};
