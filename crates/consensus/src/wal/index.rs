@@ -77,6 +77,8 @@ enum Piece {
 pub(super) struct Index {
     pub(super) replicas: BTreeMap<u64, ReplicaLog>,
     pub(super) segments: BTreeMap<u64, Used>,
+    /// Of the bytes of a segment that are needed, how many are each replica's.
+    holders: BTreeMap<u64, BTreeMap<u64, u64>>,
     serial: u64,
     cache: VecDeque<(u64, u64, u64, usize)>,
     cached: usize,
@@ -88,6 +90,7 @@ impl Index {
         Self {
             replicas: BTreeMap::new(),
             segments: BTreeMap::new(),
+            holders: BTreeMap::new(),
             serial: 0,
             cache: VecDeque::new(),
             cached: 0,
@@ -153,7 +156,7 @@ impl Index {
         }
         let log = self.replicas.entry(replica).or_default();
         let dead: Vec<Slot> = match record.kind {
-            RecordKind::Mark | RecordKind::Removal => Vec::new(),
+            RecordKind::Mark | RecordKind::Removal | RecordKind::Roster => Vec::new(),
             RecordKind::Entry => {
                 let slot = Slot {
                     term: record.term,
@@ -188,7 +191,7 @@ impl Index {
     pub(super) fn settle(&mut self, written: &[(u64, &Record, Place)]) {
         for (replica, record, place) in written {
             for dead in &record.freed {
-                self.release(*dead);
+                self.release(*replica, *dead);
             }
             let Some(log) = self.replicas.get_mut(replica) else {
                 continue;
@@ -213,22 +216,71 @@ impl Index {
                         .insert(record.kind, (*place, bare))
                         .map(|(place, _)| place)
                 }
-                RecordKind::Mark | RecordKind::Truncation | RecordKind::Removal => continue,
+                RecordKind::Mark
+                | RecordKind::Truncation
+                | RecordKind::Removal
+                | RecordKind::Roster => continue,
             };
             if let Some(used) = self.segments.get_mut(&place.segment) {
                 used.live += u64::from(place.size);
+                let held = self.holders.entry(place.segment).or_default();
+                *held.entry(*replica).or_default() += u64::from(place.size);
             }
             if let Some(dead) = before {
-                self.release(dead);
+                self.release(*replica, dead);
             }
         }
         self.evict();
     }
 
-    fn release(&mut self, place: Place) {
+    fn release(&mut self, replica: u64, place: Place) {
         if let Some(used) = self.segments.get_mut(&place.segment) {
             used.live = used.live.saturating_sub(u64::from(place.size));
         }
+        if let Some(held) = self.holders.get_mut(&place.segment)
+            && let Some(bytes) = held.get_mut(&replica)
+        {
+            *bytes = bytes.saturating_sub(u64::from(place.size));
+        }
+    }
+
+    /// A segment that nobody needs is gone.
+    pub(super) fn forget(&mut self, segment: u64) {
+        self.segments.remove(&segment);
+        self.holders.remove(&segment);
+    }
+
+    /// Bytes that some replica needs, and bytes of all segments.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        let used = self.segments.values();
+        used.fold((0, 0), |(live, all), used| {
+            (live + used.live, all + used.segment.bytes)
+        })
+    }
+
+    /// The replica that needs most of the oldest segment, unless that is the only one.
+    pub(super) fn oldest_holder(&self) -> Option<u64> {
+        let (oldest, _) = self.segments.first_key_value()?;
+        let held = self
+            .holders
+            .get(oldest)
+            .filter(|_| self.segments.len() > 1)?;
+        let most = held.iter().max_by_key(|(_, bytes)| **bytes)?;
+        (*most.1 > 0).then_some(*most.0)
+    }
+
+    /// The last entry that can go if of the entries up to `upto` the newest `keep` bytes stay.
+    pub(super) fn last_before(&self, replica: u64, upto: u64, keep: u64) -> Option<u64> {
+        let slots = self.replicas.get(&replica)?.slots.range(..=upto).rev();
+        let mut kept = 0;
+        for (index, slot) in slots {
+            let size = slot.place.map_or(0, |place| u64::from(place.size));
+            if kept + size > keep {
+                return Some(*index);
+            }
+            kept += size;
+        }
+        None
     }
 
     /// Takes a record found at start.
@@ -242,7 +294,9 @@ impl Index {
     /// What of `segment` is still needed, as records to write again.
     pub(super) fn live_in(&self, segment: u64) -> Vec<(u64, Place)> {
         let mut live = Vec::new();
-        for (replica, log) in &self.replicas {
+        let held = self.holders.get(&segment);
+        let needs = |replica: &u64| held.is_some_and(|held| held.get(replica) > Some(&0));
+        for (replica, log) in self.replicas.iter().filter(|(replica, _)| needs(replica)) {
             let entries = log.slots.values().filter_map(|slot| slot.place);
             let state = log.state.values().map(|(place, _)| *place);
             live.extend(

@@ -1,11 +1,14 @@
 //! The node's write-ahead log: segments, group commit, recovery, purge. Knows replicas and indexes,
 //! not what entries mean.
 
+pub(crate) mod aside;
 mod index;
 mod log;
 mod record;
 mod recovery;
+mod roster;
 mod segment;
+mod survey;
 mod value;
 
 use std::io;
@@ -15,7 +18,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use index::{Extent, Read};
 pub(crate) use log::LogParts;
 pub use log::{Done, Job, Log};
+pub(crate) use record::HEAD as RECORD_HEAD;
 pub use record::{Parsed, Record, RecordKind};
+pub use survey::{SegmentFacts, Stretch, Survey, survey};
 pub(crate) use value::create_dir;
 pub use value::{Wal, WalOptions};
 
@@ -70,5 +75,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod survey_tests;
 #[cfg(test)]
 mod tests;

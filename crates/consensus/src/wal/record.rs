@@ -10,7 +10,7 @@ use super::segment::Place;
 use crate::LogPosition;
 
 /// Bytes of a record's head: checksum, payload length, kind, form, replica, term, index.
-pub(super) const HEAD: usize = 4 + 4 + 1 + 1 + 8 + 8 + 8;
+pub(crate) const HEAD: usize = 4 + 4 + 1 + 1 + 8 + 8 + 8;
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,11 +29,15 @@ pub enum RecordKind {
     Committed,
     /// The replica is removed with all it had.
     Removal,
+    /// Who wrote lately; `form` 0. Else a filling that stands where bytes were bad. In the log it is
+    /// a truncation of replica 0, which there is none of: versions before pass over it.
+    Roster,
 }
 
 impl RecordKind {
-    fn from_byte(byte: u8) -> Option<Self> {
+    fn from_byte(byte: u8, replica: u64) -> Option<Self> {
         Some(match byte {
+            4 if replica == 0 => Self::Roster,
             1 => Self::Mark,
             2 => Self::Entry,
             3 => Self::Vote,
@@ -50,7 +54,7 @@ impl RecordKind {
             Self::Mark => 1,
             Self::Entry => 2,
             Self::Vote => 3,
-            Self::Truncation => 4,
+            Self::Truncation | Self::Roster => 4,
             Self::Purge => 5,
             Self::Committed => 6,
             Self::Removal => 7,
@@ -123,6 +127,15 @@ impl Record {
         }
     }
 
+    /// A record of `size` bytes, at least a head, that says nothing.
+    pub(super) fn filling(size: usize) -> Self {
+        Self {
+            form: 1,
+            payload: Bytes::from(vec![0; size.saturating_sub(HEAD)]),
+            ..Self::new(RecordKind::Roster, 0, 0)
+        }
+    }
+
     /// Bytes of the record in a segment.
     pub(super) fn size(&self) -> usize {
         HEAD + self.payload.len()
@@ -183,30 +196,32 @@ pub(super) fn decode(bytes: &[u8], salt: u32) -> Option<Found<'_>> {
     let sum = u32_at(bytes, 0)?;
     let length = usize::try_from(u32_at(bytes, 4)?).ok()?;
     let whole = bytes.get(..HEAD.checked_add(length)?)?;
-    let kind = RecordKind::from_byte(whole[8])?;
+    let replica = u64_at(whole, 10)?;
+    let kind = RecordKind::from_byte(whole[8], replica)?;
     if crc32c::crc32c_append(salt, &whole[4..]) != sum {
         return None;
     }
     Some(Found {
         kind,
         form: whole[9],
-        replica: u64_at(whole, 10)?,
+        replica,
         term: u64_at(whole, 18)?,
         index: u64_at(whole, 26)?,
         payload: &whole[HEAD..],
     })
 }
 
-/// Marks anywhere in `bytes`, whatever is around them.
-pub(super) fn marks(bytes: &[u8], salt: u32) -> impl Iterator<Item = (u64, u64)> + '_ {
+/// Marks anywhere in `bytes`, whatever is around them: where each begins, and what it says.
+pub(super) fn marks(bytes: &[u8], salt: u32) -> impl Iterator<Item = (usize, (u64, u64))> + '_ {
     // Length 0, kind, form 0, replica 0: what every mark's head has behind its checksum.
     let mut pattern = [0; 14];
     pattern[4] = RecordKind::Mark.byte();
-    bytes.windows(HEAD).filter_map(move |window| {
+    let windows = bytes.windows(HEAD).enumerate();
+    windows.filter_map(move |(at, window)| {
         if window[4..18] != pattern {
             return None;
         }
-        decode(window, salt).map(|mark| (mark.term, mark.index))
+        decode(window, salt).map(|mark| (at, (mark.term, mark.index)))
     })
 }
 
@@ -244,6 +259,6 @@ mod tests {
         mark.encode(0, 1, &mut bytes);
         mark.encode(0, 2, &mut bytes);
         bytes.extend_from_slice(&[7; 5]);
-        assert_eq!(marks(&bytes, 1).collect::<Vec<_>>(), vec![(3, 4096)]);
+        assert_eq!(marks(&bytes, 1).collect::<Vec<_>>(), vec![(13, (3, 4096))]);
     }
 }

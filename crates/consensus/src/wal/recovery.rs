@@ -2,7 +2,7 @@
 //! the log was durable beyond that place, the bytes are corrupt and nothing is touched (R6); if
 //! none does, the log ends there and what follows is the tail of a buffer that was never synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -10,8 +10,10 @@ use bytes::Bytes;
 use fanfare_host::Disk;
 
 use super::OpenError;
+use super::aside;
 use super::index::{Index, Used};
 use super::record::{self, Found, HEAD, Record, RecordKind};
+use super::roster::{Roster, Told};
 use super::segment::{self, BODY, Place, Segment};
 
 const CHUNK: usize = 64 << 10;
@@ -32,12 +34,15 @@ struct Scanned {
 pub(super) fn recover(
     disk: &dyn Disk,
     dir: &Path,
+    lost: &BTreeSet<u64>,
     index: &mut Index,
+    roster: &mut Roster,
 ) -> Result<Option<(Segment, u64)>, OpenError> {
     let failed = |path: &Path| {
         let path = path.to_path_buf();
         move |source| OpenError::Disk { path, source }
     };
+    aside::finish(disk, dir).map_err(failed(dir))?;
     let mut numbers = Vec::new();
     let mut unfinished = Vec::new();
     for path in disk.list(dir).map_err(failed(dir))? {
@@ -67,7 +72,7 @@ pub(super) fn recover(
                 live: 0,
             },
         );
-        let scan = scan(opened, index, &mut vouched).map_err(failed(&path))?;
+        let scan = scan(opened, lost, index, roster, &mut vouched).map_err(failed(&path))?;
         scans.push(scan);
     }
     for scan in &scans {
@@ -104,7 +109,9 @@ pub(super) fn recover(
 /// Reads one segment's records into `index`, and its marks into `vouched`.
 fn scan(
     segment: Segment,
+    lost: &BTreeSet<u64>,
     index: &mut Index,
+    roster: &mut Roster,
     vouched: &mut BTreeMap<u64, u64>,
 ) -> io::Result<Scanned> {
     let mut bytes = vec![0; usize::try_from(segment.bytes).unwrap_or(usize::MAX)];
@@ -119,6 +126,10 @@ fn scan(
         if found.kind == RecordKind::Mark {
             vouch((found.term, found.index));
             last_buffer = at as u64;
+        } else if found.kind == RecordKind::Roster {
+            if let Some(told) = Told::read(&found, segment.number) {
+                roster.learn(&told);
+            }
         } else {
             let size = found.size();
             let place = Place {
@@ -126,7 +137,10 @@ fn scan(
                 offset: at as u64,
                 size: u32::try_from(size).unwrap_or(u32::MAX),
             };
-            index.replay(found.replica, record(found), place);
+            roster.note(found.replica, (place.segment, place.offset), size);
+            if !lost.contains(&found.replica) {
+                index.replay(found.replica, record(found), place);
+            }
         }
         at += found.size();
     }
@@ -135,7 +149,8 @@ fn scan(
     let dirty = !rest.is_empty();
     // A mark may end beyond the last byte that is not zero.
     let look = (rest.len() + HEAD).min(bytes.len() - at);
-    record::marks(&bytes[at..at + look], segment.salt).for_each(&mut vouch);
+    let marks = record::marks(&bytes[at..at + look], segment.salt);
+    marks.for_each(|(_, said)| vouch(said));
     Ok(Scanned {
         segment,
         end: at as u64,
@@ -145,7 +160,7 @@ fn scan(
 }
 
 /// Length of `bytes` without the zeros at the end, rounded up.
-fn used(bytes: &[u8]) -> usize {
+pub(super) fn used(bytes: &[u8]) -> usize {
     let zeros = [0; CHUNK];
     let mut end = bytes.len();
     while end > 0 {
@@ -169,7 +184,7 @@ pub(super) fn record(found: Found<'_>) -> Record {
 }
 
 /// A log whose entries are not consecutive has lost some.
-fn check_holes(dir: &Path, index: &Index) -> Result<(), OpenError> {
+pub(super) fn check_holes(dir: &Path, index: &Index) -> Result<(), OpenError> {
     for (replica, log) in &index.replicas {
         let mut expected = log.purged.map_or(0, |at| at.index + 1);
         for (&at, slot) in &log.slots {

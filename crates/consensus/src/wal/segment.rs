@@ -17,6 +17,8 @@ pub(super) const BODY: u64 = 64;
 const MAGIC: &[u8; 8] = b"FANFWAL\0";
 const FORMAT: u32 = 1;
 const FILL: usize = 1 << 20;
+/// Bytes of a segment's head.
+const HEAD: usize = 36;
 
 /// Where a record lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,10 @@ pub(super) fn prepare(
 ) -> io::Result<Segment> {
     let to = path(dir, number);
     let from = to.with_extension("wal.new");
+    match disk.remove(&from) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let file = disk.open(&from, Open::Create)?;
     let zeros = vec![0; FILL.min(usize::try_from(bytes).unwrap_or(FILL))];
     let mut at = 0;
@@ -73,7 +79,7 @@ pub(super) fn prepare(
         file.write_all_at(&zeros[..rest], at)?;
         at += rest as u64;
     }
-    let mut head = Vec::with_capacity(36);
+    let mut head = Vec::with_capacity(HEAD);
     head.extend_from_slice(MAGIC);
     head.extend_from_slice(&FORMAT.to_le_bytes());
     head.extend_from_slice(&salt.to_le_bytes());
@@ -92,6 +98,108 @@ pub(super) fn prepare(
     })
 }
 
+/// A segment's file, read whole whatever is wrong with it.
+pub(super) struct Whole {
+    pub(super) salt: u32,
+    /// As many as the head says; zeros where the file is too short.
+    pub(super) bytes: Vec<u8>,
+    /// What is wrong with the file, though its records can be read; the head in `bytes` is right.
+    pub(super) flaw: Option<String>,
+}
+
+/// Reads a segment to look at. The inner error says why nothing of it can be read.
+pub(super) fn read(
+    disk: &dyn Disk,
+    path: &Path,
+    number: u64,
+) -> Result<Result<Whole, String>, OpenError> {
+    let failed = |source| OpenError::Disk {
+        path: path.to_path_buf(),
+        source,
+    };
+    let file = disk.open(path, Open::Read).map_err(failed)?;
+    let length = file.len().map_err(failed)?;
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+    let Some(found) = bytes
+        .get(..HEAD)
+        .and_then(|head| <[u8; HEAD]>::try_from(head).ok())
+    else {
+        return Ok(Err("the file is shorter than its head".to_owned()));
+    };
+    let mut flaw = None;
+    let head = match Head::read(&found) {
+        Some(head) => head,
+        None => {
+            let Some((head, mended)) = mend(found).filter(|(head, _)| head.number == number) else {
+                return Ok(Err("bad head".to_owned()));
+            };
+            bytes[..HEAD].copy_from_slice(&mended);
+            flaw = Some("one byte of the head is bad".to_owned());
+            head
+        }
+    };
+    if head.format != FORMAT {
+        return Err(OpenError::Newer {
+            path: path.to_path_buf(),
+            found: head.format,
+            known: FORMAT,
+        });
+    }
+    if head.number != number {
+        return Ok(Err("the head has another segment's number".to_owned()));
+    }
+    if head.bytes != length {
+        flaw = Some(format!("it has {length} bytes and not {}", head.bytes));
+        bytes.resize(usize::try_from(head.bytes).unwrap_or(usize::MAX), 0);
+    }
+    Ok(Ok(Whole {
+        salt: head.salt,
+        bytes,
+        flaw,
+    }))
+}
+
+/// The head that differs in one byte from `found`.
+fn mend(found: [u8; HEAD]) -> Option<(Head, [u8; HEAD])> {
+    for at in 0..HEAD {
+        for other in 1..=u8::MAX {
+            let mut head = found;
+            head[at] ^= other;
+            if let Some(read) = Head::read(&head) {
+                return Some((read, head));
+            }
+        }
+    }
+    None
+}
+
+/// What a segment's head says.
+struct Head {
+    format: u32,
+    salt: u32,
+    number: u64,
+    bytes: u64,
+}
+
+impl Head {
+    /// `None` if the bytes are no head.
+    fn read(head: &[u8; HEAD]) -> Option<Self> {
+        let word =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+        if crc32c::crc32c(&head[..32]) != word(32) || &head[..8] != MAGIC {
+            return None;
+        }
+        Some(Self {
+            format: word(8),
+            salt: word(12),
+            number: long(16),
+            bytes: long(24),
+        })
+    }
+}
+
 /// Opens a segment and checks its head.
 pub(super) fn open(disk: &dyn Disk, path: &Path, number: u64) -> Result<Segment, OpenError> {
     let failed = |source| OpenError::Disk {
@@ -108,30 +216,26 @@ pub(super) fn open(disk: &dyn Disk, path: &Path, number: u64) -> Result<Segment,
     if length < BODY {
         return Err(corrupt("the file is shorter than its head"));
     }
-    let mut head = [0; 36];
+    let mut head = [0; HEAD];
     file.read_exact_at(&mut head, 0).map_err(failed)?;
-    let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-    if crc32c::crc32c(&head[..32]) != word(32) || &head[..8] != MAGIC {
-        return Err(corrupt("bad head"));
-    }
-    if word(8) != FORMAT {
+    let head = Head::read(&head).ok_or_else(|| corrupt("bad head"))?;
+    if head.format != FORMAT {
         let path = path.to_path_buf();
         return Err(OpenError::Newer {
             path,
-            found: word(8),
+            found: head.format,
             known: FORMAT,
         });
     }
-    if long(16) != number {
+    if head.number != number {
         return Err(corrupt("the head has another segment's number"));
     }
-    if long(24) != length {
+    if head.bytes != length {
         return Err(corrupt("the file has not the length its head says"));
     }
     Ok(Segment {
         number,
-        salt: word(12),
+        salt: head.salt,
         bytes: length,
         file: Arc::from(file),
     })
@@ -172,6 +276,7 @@ impl Supply for Maker {
 
 /// Makes the next segment ahead of need, on a thread that ends with this value.
 pub(super) struct Ahead {
+    maker: Maker,
     asks: Option<mpsc::SyncSender<u64>>,
     made: mpsc::Receiver<(u64, io::Result<Segment>)>,
     asked: Option<u64>,
@@ -182,6 +287,7 @@ impl Ahead {
     pub(super) fn spawn(maker: Maker) -> io::Result<Self> {
         let (asks, asked) = mpsc::sync_channel(1);
         let (make, made) = mpsc::sync_channel(1);
+        let own = maker.clone();
         let thread = thread::Builder::new()
             .name("log-fill".to_owned())
             .spawn(move || {
@@ -192,6 +298,7 @@ impl Ahead {
                 }
             })?;
         Ok(Self {
+            maker: own,
             asks: Some(asks),
             made,
             asked: None,
@@ -231,6 +338,10 @@ impl Supply for Ahead {
         self.asked = None;
         let (made, segment) = self.made.recv().map_err(|_| gone())?;
         debug_assert_eq!(made, number);
-        segment
+        match segment {
+            // What lacked then may be there now.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.maker.make(number),
+            made => made,
+        }
     }
 }

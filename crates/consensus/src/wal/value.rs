@@ -1,6 +1,7 @@
 //! The log as a synchronous value: `open`, `commit`, `read`. One write and one sync for all that
 //! is committed together; the first failure is the last call that does anything (R5).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,7 @@ use fanfare_host::{Disk, Rng};
 
 use super::index::{self, Extent, Index, Read, Used};
 use super::record::{self, HEAD, Record, RecordKind};
+use super::roster::Roster;
 use super::segment::{self, Ahead, BODY, Maker, Place, Segment, Supply};
 use super::{Job, OpenError, lock, recovery};
 
@@ -24,8 +26,12 @@ pub struct WalOptions {
     /// The oldest segment is emptied by writing its needed records again if they are at most so
     /// many bytes.
     pub carry_bytes: u64,
+    /// Bytes of all segments above which a quarter of the oldest may be written again.
+    pub budget: u64,
     /// Make segments ahead of need, on a thread of their own.
     pub ahead: bool,
+    /// Replicas whose records are passed over: they are lost (R6).
+    pub lost: BTreeSet<u64>,
 }
 
 impl WalOptions {
@@ -37,7 +43,9 @@ impl WalOptions {
             segment_bytes: 64 << 20,
             cache_bytes: 64 << 20,
             carry_bytes: 1 << 20,
+            budget: 2 << 30,
             ahead: true,
+            lost: BTreeSet::new(),
         }
     }
 }
@@ -55,6 +63,7 @@ pub struct Wal {
     /// All before this is durable.
     durable: (u64, u64),
     buffer: Vec<u8>,
+    roster: Roster,
     quiet: bool,
     failed: bool,
 }
@@ -68,7 +77,8 @@ impl Wal {
         };
         create_dir(disk.as_ref(), dir).map_err(failed)?;
         let mut index = Index::new(options.cache_bytes);
-        let found = recovery::recover(disk.as_ref(), dir, &mut index)?;
+        let mut roster = Roster::default();
+        let found = recovery::recover(disk.as_ref(), dir, &options.lost, &mut index, &mut roster)?;
         let maker = Maker {
             disk: Arc::clone(&disk),
             dir: dir.to_path_buf(),
@@ -103,6 +113,7 @@ impl Wal {
             at,
             durable,
             buffer: Vec::new(),
+            roster,
             quiet: false,
             failed: false,
         };
@@ -132,14 +143,14 @@ impl Wal {
         let records = jobs
             .iter()
             .flat_map(|job| job.records.iter().map(|r| (job.replica, r)));
-        self.write(records)
+        self.write(records, false)
     }
 
     /// Marks that all so far is durable. For a log that falls quiet: nothing else vouches for the
     /// last buffer.
     pub fn rest(&mut self) -> io::Result<()> {
         if !self.quiet {
-            self.write(std::iter::empty())?;
+            self.write(std::iter::empty(), true)?;
             self.quiet = true;
         }
         Ok(())
@@ -155,21 +166,26 @@ impl Wal {
     pub fn reclaim(&mut self) -> io::Result<()> {
         let mut carried = false;
         loop {
-            let (oldest, live) = {
+            let (oldest, live, full) = {
                 let index = lock(&self.index);
+                let full = index.bytes().1 > self.options.budget;
                 match index.segments.first_key_value() {
-                    Some((&number, used)) if number < self.current.number => (number, used.live),
+                    Some((&number, used)) if number < self.current.number => {
+                        (number, used.live, full)
+                    }
                     _ => return Ok(()),
                 }
+            };
+            let little = if full {
+                self.options.segment_bytes / 4
+            } else {
+                self.options.carry_bytes
             };
             if live == 0 {
                 self.disk.remove(&segment::path(&self.dir, oldest))?;
                 self.disk.sync_dir(&self.dir)?;
-                lock(&self.index).segments.remove(&oldest);
-            } else if live <= self.options.carry_bytes
-                && oldest + 1 < self.current.number
-                && !carried
-            {
+                lock(&self.index).forget(oldest);
+            } else if live <= little && oldest + 1 < self.current.number && !carried {
                 carried = true;
                 self.carry(oldest)?;
             } else {
@@ -203,10 +219,16 @@ impl Wal {
             }
             records.push((replica, record));
         }
-        self.write(records.iter().map(|(replica, record)| (*replica, record)))
+        let records = records.iter().map(|(replica, record)| (*replica, record));
+        self.write(records, false)
     }
 
-    fn write<'a>(&mut self, records: impl Iterator<Item = (u64, &'a Record)>) -> io::Result<()> {
+    /// `rests`: the log falls quiet behind these.
+    fn write<'a>(
+        &mut self,
+        records: impl Iterator<Item = (u64, &'a Record)>,
+        rests: bool,
+    ) -> io::Result<()> {
         if self.failed {
             return Err(io::Error::other("the log failed before"));
         }
@@ -214,12 +236,12 @@ impl Wal {
         self.failed = true;
         self.quiet = false;
         let mut written = Vec::new();
-        self.begin()?;
+        self.begin(rests)?;
         for (replica, record) in records {
             if !self.fits(record.size()) {
                 self.flush()?;
                 self.roll()?;
-                self.begin()?;
+                self.begin(false)?;
                 if !self.fits(record.size()) {
                     return Err(io::ErrorKind::InvalidInput.into());
                 }
@@ -230,6 +252,8 @@ impl Wal {
                 size: u32::try_from(record.size()).unwrap_or(u32::MAX),
             };
             record.encode(replica, self.current.salt, &mut self.buffer);
+            let spot = (place.segment, place.offset);
+            self.roster.note(replica, spot, record.size());
             written.push((replica, record, place));
         }
         self.flush()?;
@@ -242,14 +266,24 @@ impl Wal {
         self.at + (self.buffer.len() + size) as u64 <= self.current.bytes
     }
 
-    /// Begins a buffer with its mark.
-    fn begin(&mut self) -> io::Result<()> {
+    /// Begins a buffer with its mark, and the roster if it is due. A segment's first buffer has
+    /// none, so that the largest record fits in.
+    fn begin(&mut self, rests: bool) -> io::Result<()> {
         self.buffer.clear();
         if !self.fits(HEAD) {
             self.roll()?;
         }
         let mark = Record::new(RecordKind::Mark, self.durable.0, self.durable.1);
         mark.encode(0, self.current.salt, &mut self.buffer);
+        let due = self.roster.is_due() || (rests && self.roster.has_news());
+        if due && self.at > BODY {
+            let spot = (self.current.number, self.at + self.buffer.len() as u64);
+            let roster = self.roster.record(spot, self.current.bytes);
+            if self.fits(roster.size()) {
+                roster.encode(0, self.current.salt, &mut self.buffer);
+                self.roster.written(roster.size());
+            }
+        }
         Ok(())
     }
 
