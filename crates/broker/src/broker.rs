@@ -90,11 +90,12 @@ impl Broker {
             mark_begun,
             metrics,
         } = deps;
+        let directory = Directory::new(view.clone(), Arc::clone(&groups.clock));
         let parts = Arc::new(Parts {
             node,
             groups,
             rng,
-            directory: Arc::new(Directory::new(view.clone())),
+            directory: Arc::new(directory),
             view,
             entries,
             blocks,
@@ -170,8 +171,9 @@ impl Broker {
         })
     }
 
-    /// Hands the leadership of a shard to another replica, if this node has it: drafts are sent
-    /// back until the other one leads, for two seconds at most. False if this node does not lead.
+    /// Hands the leadership of a shard to another replica, if this node has it and the other one
+    /// could take over at once. Drafts wait meanwhile, and go to the heir as soon as it leads. False
+    /// if this node does not lead; whether it has become true, the status says.
     pub fn transfer(&self, shard: ShardId, to: ReplicaId) -> bool {
         let court = self.parts.directory.court(shard);
         court.is_some_and(|court| court.actor.cast(shard::Msg::Transfer(to)).is_ok())

@@ -32,7 +32,10 @@ impl Court {
                 // A stopped actor drops the work, whose ticket then says that it was not proposed.
                 self.actor.cast(Msg::Publish(Box::new(work))).ok();
             }
-            Err(_) if work.ticket.run_closed() => work.ticket.reroute(self.reign.redirect()),
+            // While a shard changes hands its edges keep what has no room here.
+            Err(_) if work.ticket.run_closed() || self.reign.is_handing_over() => {
+                work.ticket.reroute(self.reign.redirect());
+            }
             Err(_) => {
                 self.metrics.overloaded.inc();
                 work.ticket.refuse(fate::overloaded());

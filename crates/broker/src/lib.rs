@@ -15,6 +15,7 @@ mod metrics;
 mod moves;
 mod options;
 mod parts;
+mod porch;
 mod publish;
 mod reign;
 mod service;

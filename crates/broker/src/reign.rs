@@ -1,6 +1,7 @@
 //! One replica's reign over its shard: the term it leads in, whether it still may answer for the
 //! shard, and the shard's running time while it does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub(crate) struct Reign {
     role: watch::Receiver<Role>,
     view: watch::Receiver<Arc<View>>,
     running: Mutex<RunningTime>,
+    handing_over: AtomicBool,
 }
 
 impl Reign {
@@ -50,6 +52,7 @@ impl Reign {
             role,
             view,
             running,
+            handing_over: AtomicBool::new(false),
         }
     }
 
@@ -75,6 +78,15 @@ impl Reign {
     /// True while it also hears a majority (R12): only then it takes drafts and tells heads.
     pub(crate) fn serves(&self) -> bool {
         self.holds() && self.group.hears_majority()
+    }
+
+    /// True from the beginning of a handover until the reign is over, or goes on.
+    pub(crate) fn is_handing_over(&self) -> bool {
+        self.handing_over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_handing_over(&self, now: bool) {
+        self.handing_over.store(now, Ordering::Release);
     }
 
     /// Where to ask instead.

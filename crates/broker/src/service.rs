@@ -67,16 +67,7 @@ impl Peer for Service {
             let read = reading.read(
                 drafts,
                 || parts.groups.clock.now(),
-                |work| {
-                    let shard = work.ticket.shard();
-                    match shard.and_then(|shard| parts.directory.court(shard)) {
-                        Some(court) => court.publish(work),
-                        None => {
-                            let redirect = shard.map(|shard| parts.directory.redirect(shard));
-                            work.ticket.reroute(redirect.unwrap_or_default());
-                        }
-                    }
-                },
+                |work| parts.directory.publish(work),
             );
             tokio::select! { biased;
                 () = parts.stop.cancelled() => {}

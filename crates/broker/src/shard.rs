@@ -1,19 +1,21 @@
 //! The actor of one reign over a shard: drafts are admitted, batched, proposed and answered with
-//! the result of apply. Attachments are in `hall`, its own proposals in `chores`.
+//! the result of apply. Attachments are in `hall`, its own proposals in `chores`, the way to an heir
+//! in `handover`.
 
 mod chores;
 mod hall;
+mod handover;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_consensus::{LogPosition, ProposeError};
+use fanfare_consensus::{HandOverError, LogPosition, ProposeError};
 use fanfare_core::attach::LinkId;
 use fanfare_core::code::Code;
 use fanfare_core::gap::{Page, Standing};
 use fanfare_core::id::{ReplicaId, ShardId};
-use fanfare_core::link::{AttachId, Ended, NoRead, PageRequest, Redirect, StandRequest};
+use fanfare_core::link::{AttachId, Ended, NoRead, PageRequest, StandRequest};
 use fanfare_core::name::TopicName;
 use fanfare_core::receipt::Refusal;
 use fanfare_core::rule::Class;
@@ -32,6 +34,7 @@ use crate::publish::Work;
 use crate::reign::Reign;
 use chores::Chores;
 use hall::Hall;
+use handover::Handover;
 
 pub(crate) type ShardRef = ActorRef<Msg>;
 
@@ -60,6 +63,8 @@ pub(crate) enum Msg {
     },
     /// Hand the leadership over, once nothing is pending.
     Transfer(ReplicaId),
+    /// The heir was asked to take over, or nothing was sent.
+    HandedOver(Result<(), HandOverError>),
     /// The reign is over: answer all, end all, stop.
     Abdicate,
 }
@@ -84,26 +89,14 @@ pub(crate) struct State {
     proposer: mpsc::Sender<(BatchId, Entry, Duration)>,
     hall: Hall,
     chores: Chores,
-    transfer: Option<Transfer>,
+    handover: Option<Handover>,
     /// No handover is tried before this.
-    transfer_at: Duration,
+    handover_at: Duration,
     /// True once the reign is over and only the topics' actors are waited for.
     closing: bool,
     /// False until the shard has begun and has its rules: until then drafts wait.
     begun: bool,
 }
-
-/// A handover of the leadership: no drafts are taken until it is done or has failed.
-struct Transfer {
-    to: ReplicaId,
-    asked: bool,
-    until: Duration,
-}
-
-/// How long a handover may take before drafts are taken again, and how long none is tried after
-/// one that failed.
-const TRANSFER_WITHIN: Duration = Duration::from_secs(2);
-const TRANSFER_REST: Duration = Duration::from_secs(30);
 
 /// The actor.
 pub(crate) struct ShardActor;
@@ -154,8 +147,8 @@ impl Actor for ShardActor {
             proposer,
             hall,
             chores,
-            transfer: None,
-            transfer_at: Duration::ZERO,
+            handover: None,
+            handover_at: Duration::ZERO,
             closing: false,
             begun: false,
         };
@@ -180,15 +173,16 @@ impl Actor for ShardActor {
                 state.intake.settle(id, result);
                 state.on_settled(&me).await;
             }
-            Msg::Attach(link, wish) => state.hall.attach(link, wish, &me).await,
-            Msg::Detach(link, gone) => state.hall.detach(link, gone),
+            Msg::Attach(link, wish) => state.on_attach(link, wish, &me).await,
+            Msg::Detach(link, gone) => state.on_detach(link, gone),
             Msg::Stand(wish, reply) => state.hall.stand(wish, reply, &me).await,
             Msg::Page(wish, reply) => state.hall.page(wish, reply, &me).await,
             Msg::News => state.hall.on_news(&me).await,
             Msg::Tick => state.on_tick(&me).await,
             Msg::ChoreDone(done) => state.on_chore_done(done, &me).await,
             Msg::TopicIdle { topic, received } => state.hall.on_idle(&topic, received),
-            Msg::Transfer(to) => state.on_transfer(to),
+            Msg::Transfer(heir) => state.on_transfer(heir, &me),
+            Msg::HandedOver(done) => state.on_handed_over(done, &me).await,
             Msg::Abdicate => {
                 state.abdicate();
                 if state.hall.is_empty() {
@@ -230,12 +224,8 @@ impl State {
         if work.ticket.run_closed() {
             return work.ticket.reroute(self.reign.redirect());
         }
-        if let Some(transfer) = &self.transfer {
-            let leader = self.reign.view().node_of(transfer.to);
-            return work.ticket.reroute(Redirect {
-                leader,
-                term: self.reign.term,
-            });
+        if let Some(handover) = &mut self.handover {
+            return handover.hold_draft(work);
         }
         if !self.reign.holds() {
             return work.ticket.reroute(self.reign.redirect());
@@ -326,7 +316,7 @@ impl State {
             }
         }
         self.propose();
-        self.advance_transfer();
+        self.advance_handover(me);
     }
 
     async fn on_tick(&mut self, me: &ShardRef) {
@@ -342,15 +332,7 @@ impl State {
             "proposed, and no result in time",
         );
         self.hall.on_tick(now, me).await;
-        if self
-            .transfer
-            .as_ref()
-            .is_some_and(|transfer| transfer.until <= now)
-        {
-            tracing::warn!(shard = %self.reign.shard, "leadership was not taken over in time");
-            self.transfer = None;
-            self.transfer_at = now + TRANSFER_REST;
-        }
+        self.check_handover(now, me).await;
         self.readmit(me).await;
         self.chores.on_tick();
         self.do_chores(me);
@@ -378,40 +360,6 @@ impl State {
         }
     }
 
-    fn on_transfer(&mut self, to: ReplicaId) {
-        let now = self.reign.clock.now();
-        if self.transfer.is_some() || now < self.transfer_at {
-            return;
-        }
-        let until = now + TRANSFER_WITHIN;
-        self.transfer = Some(Transfer {
-            to,
-            asked: false,
-            until,
-        });
-        for work in self.intake.take_waiting() {
-            work.ticket.reroute(self.reign.redirect());
-        }
-        self.advance_transfer();
-    }
-
-    /// Asks the other replica to take over once nothing of this one is pending.
-    fn advance_transfer(&mut self) {
-        let Some(transfer) = &mut self.transfer else {
-            return;
-        };
-        if transfer.asked || !self.intake.is_settled() {
-            return;
-        }
-        transfer.asked = true;
-        let (reign, to) = (Arc::clone(&self.reign), transfer.to);
-        self.tasks.spawn(async move {
-            if let Err(error) = reign.group.transfer_leader(to).await {
-                tracing::warn!(shard = %reign.shard, %error, "leadership was not handed over");
-            }
-        });
-    }
-
     /// After the reign: works and reads are sent on, news is no news.
     fn refuse(&self, msg: Msg) {
         let redirect = self.reign.redirect();
@@ -430,6 +378,7 @@ impl State {
             | Msg::ChoreDone(_)
             | Msg::TopicIdle { .. }
             | Msg::Transfer(_)
+            | Msg::HandedOver(_)
             | Msg::Abdicate => {}
         }
     }
@@ -446,6 +395,7 @@ impl State {
         for work in waiting {
             work.ticket.reroute(redirect);
         }
+        self.end_handover(redirect);
         self.hall.close(&Ended::NotLeader(redirect));
     }
 }

@@ -2,6 +2,7 @@
 //! here, and an actor for each reign of one.
 
 mod upkeep;
+mod wakes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use fanfare_core::id::{ReplicaId, ShardId, Term};
 use fanfare_core::view::{ShardRow, View};
 use futures_util::future::join_all;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::confirm::{Confirmer, Round};
@@ -23,13 +24,14 @@ use crate::parts::Parts;
 use crate::reign::Reign;
 use crate::shard::{self, ShardActor};
 use crate::snapshots::Snapshots;
+use wakes::{follow_role, follow_view, tick};
 
 pub(crate) type ShardsRef = ActorRef<Msg>;
 
-/// Time between two ticks of each led shard.
-const TICK: Duration = Duration::from_millis(250);
 /// Ticks between two rounds of upkeep: a second.
 const UPKEEP_TICKS: u32 = 4;
+/// How long a reign that was handed over waits for the heir's name, to send its edges there.
+const NAMED_WITHIN: Duration = Duration::from_millis(500);
 /// Failures of actors of one shard in one term, after which the node must be looked at.
 const MAX_FAILURES: u32 = 5;
 
@@ -76,6 +78,8 @@ struct Sitting {
     ended: JoinHandle<()>,
     /// When it began.
     since: Duration,
+    /// Since when it is over, handed to an heir that is not named yet.
+    unnamed: Option<Duration>,
     failures: u32,
 }
 
@@ -121,7 +125,7 @@ impl Actor for ShardSupervisor {
                 state.on_started(shard, id, replica, started, &me);
             }
             Msg::Role(shard) => state.on_role(shard, &me).await,
-            Msg::Tick => state.on_tick(&me),
+            Msg::Tick => state.on_tick(&me).await,
             Msg::Moved(shard) => drop(state.moving.remove(&shard)),
             Msg::Retired(shard, id) => state.on_retired(shard, id, &me),
             Msg::Shutdown(done) => state.shutdown(done),
@@ -215,7 +219,7 @@ impl State {
             return;
         }
         let role = group.role();
-        self.follow_role(shard, role.clone(), me);
+        follow_role(&self.parts, shard, role.clone(), me);
         self.parts.directory.put(
             shard,
             Local {
@@ -224,31 +228,10 @@ impl State {
                 replica,
                 role,
                 court: None,
+                porch: Arc::default(),
             },
         );
         self.initialize(shard);
-    }
-
-    fn follow_role(
-        &self,
-        shard: ShardId,
-        mut role: watch::Receiver<fanfare_consensus::Role>,
-        me: &ShardsRef,
-    ) {
-        let (me, stop) = (me.clone(), self.parts.stop.clone());
-        self.parts.groups.tasks.spawn(async move {
-            role.mark_changed();
-            loop {
-                let changed = tokio::select! { biased;
-                    () = stop.cancelled() => return,
-                    changed = role.changed() => changed,
-                };
-                role.mark_unchanged();
-                if me.cast(Msg::Role(shard)).is_err() || changed.is_err() {
-                    return;
-                }
-            }
-        });
     }
 
     /// Makes the group's first members, while the view says that it has not begun and this
@@ -286,6 +269,20 @@ impl State {
             .is_some_and(|reign| reign.term == role.term);
         if role.serves && same {
             return;
+        }
+        let now = self.parts.groups.clock.now();
+        let sitting = self.reigns.get_mut(&shard);
+        if let Some(sitting) = sitting.filter(|sitting| sitting.court.reign.is_handing_over())
+            && role.leader.is_none()
+        {
+            // What it holds goes the right way at once when it ends with the heir's name.
+            let since = *sitting.unnamed.get_or_insert(now);
+            if now.saturating_sub(since) < NAMED_WITHIN && !self.stopping {
+                return;
+            }
+        }
+        if !role.leads {
+            self.parts.directory.clear_porches();
         }
         drop(self.end_reign(shard));
         if role.serves && !self.stopping {
@@ -341,7 +338,7 @@ impl State {
             confirmer,
             metrics,
         };
-        parts.directory.set_court(shard, Some(court.clone()));
+        parts.directory.open_court(shard, court.clone());
         parts.metrics.reigns.inc();
         tracing::info!(%shard, %term, replica = %local.id, "leads a shard");
         self.reigns.insert(
@@ -352,6 +349,7 @@ impl State {
                 court,
                 ended,
                 since,
+                unnamed: None,
                 failures,
             },
         );
@@ -362,7 +360,7 @@ impl State {
         let Sitting {
             term, court, ended, ..
         } = self.reigns.remove(&shard)?;
-        self.parts.directory.set_court(shard, None);
+        self.parts.directory.close_court(shard);
         court.reign.replica.attend(None);
         // An actor that has failed has answered all it had.
         court.actor.cast(shard::Msg::Abdicate).ok();
@@ -392,7 +390,7 @@ impl State {
         }
         if let Some(sitting) = self.reigns.remove(&shard) {
             sitting.court.reign.over.cancel();
-            self.parts.directory.set_court(shard, None);
+            self.parts.directory.close_court(shard);
             if sitting.court.reign.holds() {
                 self.begin_reign(shard, sitting.term, failures + 1, me)
                     .await;
@@ -401,7 +399,13 @@ impl State {
         Ok(())
     }
 
-    fn on_tick(&mut self, me: &ShardsRef) {
+    async fn on_tick(&mut self, me: &ShardsRef) {
+        let unnamed = self.reigns.iter().filter(|(_, s)| s.unnamed.is_some());
+        let unnamed: Vec<_> = unnamed.map(|(shard, _)| *shard).collect();
+        for shard in unnamed {
+            self.on_role(shard, me).await;
+        }
+        self.parts.directory.clear_porches();
         for sitting in self.reigns.values() {
             // An actor that has failed is replaced.
             sitting.court.actor.cast(shard::Msg::Tick).ok();
@@ -441,38 +445,4 @@ impl State {
 
 fn members(row: &ShardRow) -> BTreeSet<ReplicaId> {
     row.replicas.iter().map(|replica| replica.id).collect()
-}
-
-fn follow_view(parts: &Arc<Parts>, me: &ShardsRef) {
-    let (mut view, stop, me) = (parts.view.clone(), parts.stop.clone(), me.clone());
-    parts.groups.tasks.spawn(async move {
-        loop {
-            let changed = tokio::select! { biased;
-                () = stop.cancelled() => return,
-                changed = view.changed() => changed,
-            };
-            if changed.is_err() || me.cast(Msg::View).is_err() {
-                return;
-            }
-        }
-    });
-}
-
-fn tick(parts: &Arc<Parts>, me: &ShardsRef) {
-    let (clock, stop, me) = (
-        Arc::clone(&parts.groups.clock),
-        parts.stop.clone(),
-        me.clone(),
-    );
-    parts.groups.tasks.spawn(async move {
-        loop {
-            tokio::select! { biased;
-                () = stop.cancelled() => return,
-                () = clock.sleep(TICK) => {}
-            }
-            if me.cast(Msg::Tick).is_err() {
-                return;
-            }
-        }
-    });
 }

@@ -21,7 +21,8 @@ mod wire;
 
 pub use door::Door;
 pub use group::{
-    ChangeError, Group, GroupConfig, GroupDeps, InitializeError, Proposal, StartError,
+    ChangeError, Group, GroupConfig, GroupDeps, HandOverError, InitializeError, Proposal,
+    StartError,
 };
 pub use identity::{Identity, IdentityError};
 pub use replicated::{Codec, FrozenState, GroupId, LogPosition, Malformed, OnPoison, StateMachine};

@@ -117,7 +117,7 @@ impl State {
     pub(super) fn do_chores(&mut self, me: &ShardRef) {
         let now = self.reign.clock.now();
         self.chores.mark(now, &self.reign);
-        let idle = !self.chores.out && !self.chores.rests && self.transfer.is_none();
+        let idle = !self.chores.out && !self.chores.rests && self.handover.is_none();
         if !idle || !self.reign.serves() {
             return;
         }

@@ -95,21 +95,6 @@ impl<M: StateMachine> Group<M> {
             .await
             .map_err(|_| ChangeError::Stopped)
     }
-
-    /// Asks `to` to take over. Returns at once: watch `role`.
-    pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), ChangeError> {
-        let role = self.role.borrow().clone();
-        if !role.leads {
-            return Err(ChangeError::NotLeader {
-                leader: role.leader,
-            });
-        }
-        self.raft
-            .trigger()
-            .transfer_leader(to.0)
-            .await
-            .map_err(|_| ChangeError::Stopped)
-    }
 }
 
 fn refused<M: StateMachine>(error: RaftError<Types<M>, ClientWriteError<Types<M>>>) -> ChangeError {

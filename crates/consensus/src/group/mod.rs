@@ -1,6 +1,7 @@
 //! One replica of one raft group: its settings, start and stop. What it is asked for is in
-//! `propose` and `members`, what it tells of itself in `watch`.
+//! `propose`, `members` and `hand_over`, what it tells of itself in `watch`.
 
+mod hand_over;
 mod members;
 mod propose;
 mod watch;
@@ -19,6 +20,7 @@ use crate::network::Network;
 use crate::raft_types::Raft;
 use crate::storage::LogStore;
 use crate::{Codec, Door, GroupId, Log, Role, StateMachine, Store, Wire};
+pub use hand_over::HandOverError;
 pub use members::{ChangeError, InitializeError};
 pub use propose::Proposal;
 

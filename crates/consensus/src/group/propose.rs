@@ -59,7 +59,7 @@ impl<M: StateMachine> Proposal<M> {
 }
 
 /// `None` if time ran out.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     clock: &dyn Clock,
     within: Duration,
     work: impl Future<Output = T>,

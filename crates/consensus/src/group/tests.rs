@@ -155,19 +155,6 @@ async fn a_confirmed_leader_has_applied_all_that_was_placed_before() {
 }
 
 #[tokio::test]
-async fn leadership_moves_on_request() {
-    let cluster = Cluster::of(3).await;
-    let (id, term) = cluster.leader(FIRST).await;
-    let leader = &cluster.members[&id];
-    leader.propose(1).await;
-    let to = ReplicaId(id.0 % 3 + 1);
-    leader.group.transfer_leader(to).await.unwrap();
-    let role = cluster.members[&to].until(|role| role.serves).await;
-    assert!(role.term > term);
-    assert_eq!(cluster.members[&to].propose(2).await, 2);
-}
-
-#[tokio::test]
 async fn a_new_replica_learns_votes_and_replaces_another() {
     let mut cluster = Cluster::of(3).await;
     let (id, term) = cluster.leader(FIRST).await;
