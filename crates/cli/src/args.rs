@@ -153,6 +153,7 @@ pub struct Init {
 #[command(after_help = "\
 Examples:
   fanfare cluster status
+  fanfare cluster status --wait 5m         before the next step of a restart
   fanfare cluster status --grpc http://n2:9090 --json")]
 pub struct Status {
     #[command(flatten)]
@@ -160,6 +161,10 @@ pub struct Status {
     /// Show it again on each change, until interrupted.
     #[arg(long)]
     pub watch: bool,
+    /// Wait until every node answers, every shard has a leader and every replica keeps up; exit
+    /// code 1 if that takes longer than TIME, such as 90s.
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "watch")]
+    pub wait: Option<Duration>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

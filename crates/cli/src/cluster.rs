@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Cluster, ClusterCommand, Init, Reach, Status};
 use crate::failure::Failure;
-use crate::{output, reach};
+use crate::{calm, output, reach};
 
 pub fn run(args: Cluster) -> Result<(), Failure> {
     match args.command {
@@ -52,6 +52,9 @@ fn status(args: Status) -> Result<(), Failure> {
     reach::run(async move |machine: Machine| {
         let admin = Admin::new(machine.clone(), &endpoints);
         let failed = reach::admin(&args.reach);
+        if let Some(limit) = args.wait {
+            return show(&calm::wait(&machine, &admin, limit).await?, args.json);
+        }
         show(&admin.joined().await.map_err(&failed)?, args.json)?;
         if !args.watch {
             return Ok(());
@@ -97,7 +100,7 @@ fn state(state: Option<NodeState>) -> &'static str {
 }
 
 /// A node by its name, else by its id.
-fn name_of(overview: &Overview, id: NodeId) -> String {
+pub(crate) fn name_of(overview: &Overview, id: NodeId) -> String {
     let node = overview.nodes.iter().find(|node| node.id == id);
     match node.map(|node| node.name.as_str()) {
         Some(name) if !name.is_empty() => name.to_owned(),

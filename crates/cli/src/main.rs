@@ -6,6 +6,7 @@
 )]
 
 mod args;
+mod calm;
 mod cluster;
 mod dev;
 mod failure;
