@@ -52,6 +52,19 @@ pub enum OpenError {
         offset: u64,
         what: String,
     },
+    /// The same, and the replicas to rebuild cannot be told apart, or the metadata group's is one of
+    /// them (R10). Replace the node.
+    #[error(
+        "log segment {path} is corrupt at byte {offset} ({what}), and {why}. Nothing was changed. \
+         `fanfare doctor` with the data directory shows all that is wrong; replace the node \
+         (`fanfare cluster replace`), and keep this directory until that is done"
+    )]
+    Beyond {
+        path: PathBuf,
+        offset: u64,
+        what: String,
+        why: String,
+    },
     /// Written by a later version.
     #[error("{path} has format {found}, this version reads up to {known}")]
     Newer {

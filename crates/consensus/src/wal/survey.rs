@@ -281,8 +281,10 @@ fn take(
     match found.kind {
         RecordKind::Mark => {}
         RecordKind::Roster => {
-            if let Some(told) = Told::read(found, at.0) {
-                inquest.roster(&told);
+            match Told::read(found, at.0) {
+                Some(told) => inquest.roster(&told),
+                // A filling: something stood here.
+                None => inquest.bad(at),
             }
         }
         RecordKind::Entry
