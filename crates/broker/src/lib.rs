@@ -10,6 +10,7 @@ mod deliver;
 mod directory;
 mod fate;
 mod intake;
+mod ledger;
 mod machine;
 mod metrics;
 mod moves;

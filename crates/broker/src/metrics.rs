@@ -43,6 +43,9 @@ pub struct Metrics {
     /// Reigns of this node's replicas: begun and ended.
     pub reigns: Counter,
     pub abdications: Counter,
+    /// Trims for the node's budget, and the messages they dropped before their rules said so (C16).
+    pub budget_trims: Counter,
+    pub budget_trimmed: Counter,
     /// Actors that failed and were replaced.
     pub restarts: Counter,
 }

@@ -13,6 +13,7 @@ use fanfare_host::Clock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::ledger::Ledger;
 use crate::machine::{Replica, ShardMachine};
 
 /// A reign, from the moment the replica has applied an entry of its term.
@@ -24,6 +25,8 @@ pub(crate) struct Reign {
     pub(crate) clock: Arc<dyn Clock>,
     /// Cancelled when the reign ends: what waits for its sake waits no longer.
     pub(crate) over: CancellationToken,
+    /// What its ephemeral streams retain.
+    pub(crate) ledger: Arc<Ledger>,
     role: watch::Receiver<Role>,
     view: watch::Receiver<Arc<View>>,
     running: Mutex<RunningTime>,
@@ -49,6 +52,7 @@ impl Reign {
             replica,
             clock,
             over,
+            ledger: Arc::default(),
             role,
             view,
             running,

@@ -138,7 +138,7 @@ impl Actor for ShardActor {
             linger,
             &*rng,
         );
-        let chores = Chores::new(history_budget, mark_begun, rng);
+        let chores = Chores::new(history_budget, mark_begun, rng, Arc::clone(&metrics));
         let mut state = State {
             reign,
             metrics,

@@ -22,6 +22,7 @@ use crate::attended::Bell;
 use crate::audience::Audience;
 use crate::deliver::{DeliveryLink, Wish};
 use crate::fate::{self, refusal};
+use crate::ledger::Account;
 use crate::metrics::Metrics;
 use crate::publish::Work;
 use crate::reign::Reign;
@@ -43,6 +44,8 @@ pub(crate) enum Msg {
     Page(PageRequest, oneshot::Sender<Result<Page, NoRead>>),
     /// The rules changed.
     Rules,
+    /// Drop so many bytes of the ephemeral stream, for the node's budget.
+    GiveBack(u64),
     /// Send all away and stop.
     End(Ended),
     /// The time to linger has passed.
@@ -69,6 +72,8 @@ pub(crate) struct State {
     shard: ShardRef,
     audience: Audience,
     source: Source,
+    /// Of what the ephemeral stream retains.
+    account: Account,
     policy: Policy,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
@@ -135,6 +140,7 @@ impl Actor for TopicActor {
             }
         };
         metrics.topics.inc();
+        let account = Account::new(Arc::clone(&reign.ledger), topic.clone());
         let (received, timer) = (0, None);
         Ok(State {
             topic,
@@ -142,6 +148,7 @@ impl Actor for TopicActor {
             shard,
             audience,
             source,
+            account,
             policy,
             metrics,
             tasks,
@@ -173,6 +180,7 @@ impl Actor for TopicActor {
             Msg::Stand(wish, reply) => drop(reply.send(state.stand(&wish))),
             Msg::Page(wish, reply) => drop(reply.send(state.page(&wish))),
             Msg::Rules => state.rules_changed(),
+            Msg::GiveBack(bytes) => state.give_back(bytes),
             Msg::End(why) => {
                 state.audience.end_all(&why);
                 me.stop(None);
@@ -180,6 +188,7 @@ impl Actor for TopicActor {
             }
             Msg::Idle => state.on_timer(),
         }
+        state.settle_account();
         state.set_timer(&me);
         Ok(())
     }
@@ -324,6 +333,22 @@ impl State {
         if policy != self.policy {
             self.policy = policy;
             self.audience.end_all(&Ended::StreamEnded);
+        }
+    }
+
+    fn give_back(&mut self, bytes: u64) {
+        if let Source::Stream(stream) = &mut self.source {
+            let dropped = stream.give_back(bytes);
+            let start = stream.history().start();
+            self.audience.trimmed(start);
+            self.metrics.budget_trims.inc();
+            self.metrics.budget_trimmed.add(dropped);
+        }
+    }
+
+    fn settle_account(&mut self) {
+        if let Source::Stream(stream) = &self.source {
+            self.account.note(stream.history().bytes());
         }
     }
 

@@ -1,5 +1,5 @@
 //! How much history a shard may retain: a share of the budgets of the nodes that hold it, by the
-//! target placement. Its leader trims beyond it; nobody is granted more than it by a rule.
+//! target placement. Its leader trims beyond it; no rule grants a topic more than it.
 
 use std::collections::BTreeMap;
 
@@ -10,32 +10,33 @@ use crate::view::View;
 #[cfg(test)]
 mod tests;
 
-/// Bytes that a shard may retain: the smallest of budget / replicas over its nodes. `None` while no
-/// node of it has told its budget.
+/// Bytes that a shard may retain: the smallest of budget / replicas over its nodes. `untold` is the
+/// budget of nodes that have not told theirs.
 #[must_use]
-pub fn share(view: &View, shard: ShardId) -> Option<u64> {
-    share_of(view, shard, &held(view))
+pub fn share(view: &View, shard: ShardId, untold: u64) -> u64 {
+    share_of(view, shard, &held(view), untold)
 }
 
-/// Bytes that any shard may retain: what a rule for many topics must fit.
+/// Bytes that every shard may retain: what a rule for topics of any shard must fit.
 #[must_use]
-pub fn smallest_share(view: &View) -> Option<u64> {
+pub fn smallest_share(view: &View, untold: u64) -> u64 {
     let held = held(view);
     let shares = view.shards.iter();
     shares
-        .filter_map(|row| share_of(view, row.id, &held))
+        .map(|row| share_of(view, row.id, &held, untold))
         .min()
+        .unwrap_or(untold)
 }
 
-/// Refuses rules that could never hold: more bytes of one topic than `share`, that of its shard.
-pub fn fits(rules: &RuleLayer, share: Option<u64>) -> Result<(), BadRule> {
-    match (rules.retain_bytes, share) {
-        (Some(bytes), Some(share)) if bytes > share => Err(BadRule {
+/// Refuses rules that could never hold: more bytes for one topic than `share`, that of its shard.
+pub fn fits(rules: &RuleLayer, share: u64) -> Result<(), BadRule> {
+    match rules.retain_bytes {
+        Some(bytes) if bytes > share => Err(BadRule {
             rule: "retain_bytes",
             low: 0,
             high: share,
         }),
-        _ => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -48,12 +49,15 @@ fn held(view: &View) -> BTreeMap<NodeId, u64> {
     held
 }
 
-fn share_of(view: &View, shard: ShardId, held: &BTreeMap<NodeId, u64>) -> Option<u64> {
-    let replicas = view.shard(shard)?.replicas.iter();
-    let shares = replicas.filter_map(|replica| {
-        let budget = view.nodes.get(&replica.node)?.history_budget;
+fn share_of(view: &View, shard: ShardId, held: &BTreeMap<NodeId, u64>, untold: u64) -> u64 {
+    let replicas = view.shard(shard).into_iter().flat_map(|row| &row.replicas);
+    let shares = replicas.map(|replica| {
+        let node = view.nodes.get(&replica.node);
+        let told = node
+            .map(|node| node.history_budget)
+            .filter(|told| *told > 0);
         let held = held.get(&replica.node).copied().unwrap_or(1);
-        (budget > 0).then(|| (budget / held.max(1)).max(1))
+        told.unwrap_or(untold) / held.max(1)
     });
-    shares.min()
+    shares.min().unwrap_or(untold)
 }

@@ -27,6 +27,7 @@ pub struct Ephemeral {
     secret: Secret,
     keys: Dedup,
     window: Window,
+    repaired: Epoch,
 }
 
 /// What became of a draft, and the message if it was placed.
@@ -59,7 +60,14 @@ impl Ephemeral {
             secret,
             keys,
             window,
+            repaired: Epoch(0),
         }
+    }
+
+    /// Streams of epochs below `repaired` ended with an accepted loss: their readers are told so.
+    #[must_use]
+    pub fn after_loss(self, repaired: Epoch) -> Self {
+        Self { repaired, ..self }
     }
 
     /// The stream.
@@ -158,6 +166,17 @@ impl Ephemeral {
         self.keys.expire(now_ms);
     }
 
+    /// Gives back at least `bytes` for the node's budget, the oldest messages first, or all it has.
+    /// Returns the messages dropped.
+    pub fn give_back(&mut self, bytes: u64) -> u64 {
+        let Some(through) = self.history.freeing(bytes) else {
+            return 0;
+        };
+        let before = self.history.len();
+        self.history.cut(through);
+        (before - self.history.len()) as u64
+    }
+
     /// True if nothing of it is retained, no message and no key: it may end when nobody attends it.
     pub fn is_spent(&self) -> bool {
         self.history.is_empty() && self.keys.is_empty()
@@ -212,7 +231,11 @@ impl Ephemeral {
         };
         match after.epoch.cmp(&head.epoch) {
             std::cmp::Ordering::Less => {
-                Some(gap(GapReason::EpochChanged, self.history.start().before()))
+                let reason = match after.epoch < self.repaired {
+                    true => GapReason::DataLoss,
+                    false => GapReason::EpochChanged,
+                };
+                Some(gap(reason, self.history.start().before()))
             }
             std::cmp::Ordering::Greater => Some(gap(GapReason::PositionAhead, head)),
             std::cmp::Ordering::Equal => match self.history.reach(after.offset) {

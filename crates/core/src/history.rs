@@ -261,6 +261,21 @@ impl History {
         before - self.bytes
     }
 
+    /// Up to where [`cut`](Self::cut) must go to free at least `bytes`, and not one message further;
+    /// the head if all that is retained is less. `None` if nothing is retained or nothing wanted.
+    pub fn freeing(&self, bytes: u64) -> Option<Offset> {
+        let mut freed = 0;
+        let mut through = None;
+        for record in self.records.iter_from(0) {
+            if freed >= bytes {
+                break;
+            }
+            freed += record.message.content.cost();
+            through = Some(record.offset());
+        }
+        through
+    }
+
     fn drop_oldest(&mut self, by: TrimmedBy) {
         if let Some(record) = self.records.pop() {
             self.bytes -= record.message.content.cost();

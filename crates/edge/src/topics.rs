@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_core::budget;
 use fanfare_core::code::Code;
 use fanfare_core::id::ShardId;
 use fanfare_core::link::NoRead;
 use fanfare_core::name::{TopicName, TopicPattern};
 use fanfare_core::position::Epoch;
 use fanfare_core::receipt::Refusal;
-use fanfare_core::rule::RuleLayer;
+use fanfare_core::rule::{BadRule, RuleLayer};
 use fanfare_rpc::public::{Caller, ListTopics, TopicAdmin};
 use fanfare_rpc::topics::{TopicCommand, TopicInfo};
 use futures_util::FutureExt as _;
@@ -50,9 +51,27 @@ impl Topics {
     }
 
     fn check(&self, rules: &RuleLayer) -> Result<(), Refusal> {
-        rules
-            .check(self.state.publisher.payload_limit())
-            .map_err(|bad| Refusal::new(Code::InvalidArgument, bad.to_string()).field(bad.rule))
+        let payload = self.state.publisher.payload_limit();
+        rules.check(payload).map_err(bad_rule)
+    }
+
+    /// Refuses what no shard could hold (`name`: the topic's), by the nodes' budgets of history.
+    fn check_fits(&self, name: Option<&TopicName>, rules: &RuleLayer) -> Result<(), Refusal> {
+        // A budget that is not told yet limits nothing.
+        const UNTOLD: u64 = u64::MAX;
+        let view = self.state.deps.view.borrow();
+        let shard = name.and_then(|name| view.shard_of(name));
+        let share = match shard {
+            Some(shard) => budget::share(&view, shard, UNTOLD),
+            None => budget::smallest_share(&view, UNTOLD),
+        };
+        budget::fits(rules, share).map_err(|bad| {
+            let why = format!(
+                "`{}` must be at most {}: a shard's share of the nodes' budgets of history",
+                bad.rule, bad.high
+            );
+            Refusal::new(Code::InvalidArgument, why).field(bad.rule)
+        })
     }
 
     /// Runs a command on the leader of the topic's shard.
@@ -122,6 +141,10 @@ pub(crate) fn admit_admin(state: &EdgeState, caller: &Caller) -> Result<(), Refu
     Err(Refusal::new(Code::Forbidden, "needs the grant `admin`"))
 }
 
+fn bad_rule(bad: BadRule) -> Refusal {
+    Refusal::new(Code::InvalidArgument, bad.to_string()).field(bad.rule)
+}
+
 fn no_shards() -> Refusal {
     Refusal::new(
         Code::NotReady,
@@ -144,6 +167,7 @@ impl TopicAdmin for Topics {
                 return Err(Refusal::new(Code::InvalidTopic, why).field("name"));
             }
             topics.check(&rules)?;
+            topics.check_fits(Some(&name), &rules)?;
             let command = TopicCommand::Create {
                 name: name.clone(),
                 rules,
@@ -223,7 +247,11 @@ impl TopicAdmin for Topics {
         pattern: TopicPattern,
         rules: RuleLayer,
     ) -> BoxFuture<'static, Result<(), Refusal>> {
-        match self.admit(&caller).and_then(|()| self.check(&rules)) {
+        let checked = self
+            .admit(&caller)
+            .and_then(|()| self.check(&rules))
+            .and_then(|()| self.check_fits(None, &rules));
+        match checked {
             Ok(()) => self.rules.put(pattern, rules),
             Err(refusal) => std::future::ready(Err(refusal)).boxed(),
         }

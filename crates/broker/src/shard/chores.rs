@@ -5,18 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_consensus::ProposeError;
+use fanfare_core::budget;
 use fanfare_core::id::ShardId;
-use fanfare_core::shard::{Command, Entry, Secret};
+use fanfare_core::name::TopicName;
+use fanfare_core::shard::{Command, Entry, Secret, Shard};
 use fanfare_core::view::View;
 use fanfare_host::Rng;
 
 use super::{Msg, ShardRef, State};
+use crate::metrics::Metrics;
 use crate::reign::Reign;
 
 /// Epochs reserved at once for ephemeral streams.
 const EPOCHS: u32 = 1_000;
-/// At most one `Tick` and one `Trim` in this time.
-const RETENTION_EVERY: Duration = Duration::from_secs(1);
+/// At most one `Tick` in this time. Trims follow each other until the shard is within its share.
+const TICK_EVERY: Duration = Duration::from_secs(1);
 /// A row is marked as begun again after this, while the view does not say so.
 const MARK_EVERY: Duration = Duration::from_secs(5);
 /// How long a proposal may take.
@@ -26,12 +29,17 @@ const EPOCH_ORIGIN_MS: u64 = 1_767_225_600_000;
 
 pub(super) struct Chores {
     history_budget: u64,
+    /// The shard's share of the budgets, and the version of the view that says so.
+    share: Option<(u64, u64)>,
+    metrics: Arc<Metrics>,
+    /// Messages that the trim that is out will drop.
+    trimming: Option<u64>,
     mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
     rng: Arc<dyn Rng>,
     out: bool,
     /// True after a failure, until the next tick.
     rests: bool,
-    retention_at: Duration,
+    tick_at: Duration,
     mark_at: Duration,
 }
 
@@ -40,16 +48,20 @@ impl Chores {
         history_budget: u64,
         mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
         rng: Arc<dyn Rng>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        let (retention_at, mark_at) = (Duration::ZERO, Duration::ZERO);
+        let (tick_at, mark_at) = (Duration::ZERO, Duration::ZERO);
         let (out, rests) = (false, false);
         Self {
             history_budget,
+            share: None,
+            metrics,
+            trimming: None,
             mark_begun,
             rng,
             out,
             rests,
-            retention_at,
+            tick_at,
             mark_at,
         }
     }
@@ -60,10 +72,15 @@ impl Chores {
 
     pub(super) fn done(&mut self, now: Duration, done: Result<(), ProposeError>, reign: &Reign) {
         self.out = false;
+        let trimmed = self.trimming.take();
         if let Err(error) = done {
             self.rests = true;
             tracing::debug!(shard = %reign.shard, %error, "a proposal of the leader's own failed");
             return;
+        }
+        if let Some(messages) = trimmed {
+            self.metrics.budget_trims.inc();
+            self.metrics.budget_trimmed.add(messages);
         }
         self.mark(now, reign);
     }
@@ -79,37 +96,72 @@ impl Chores {
     }
 
     /// The most urgent command of all that are due.
-    fn next(&mut self, now: Duration, reign: &Reign, wants_epochs: bool) -> Option<Command> {
+    fn next(&mut self, now: Duration, reign: &Reign, wants_epochs: bool) -> Option<Due> {
         let view = reign.view();
         let running_ms = reign.running_ms();
         let shard = reign.replica.read();
         if !shard.begun() {
             let epoch_counter = reign.clock.wall_ms().saturating_sub(EPOCH_ORIGIN_MS).max(1);
             let secret = secret(&*self.rng);
-            return Some(Command::Begin {
+            return Some(Due::Propose(Command::Begin {
                 epoch_counter,
                 secret,
                 level: view.level,
-            });
+            }));
         }
         if shard.level() < view.level {
-            return Some(Command::SetLevel(view.level));
+            return Some(Due::Propose(Command::SetLevel(view.level)));
         }
         if shard.rules_version() < view.rules.version {
-            return Some(Command::SetRules(view.rules.clone()));
+            return Some(Due::Propose(Command::SetRules(view.rules.clone())));
         }
         if wants_epochs {
-            return Some(Command::ReserveEpochs(EPOCHS));
+            return Some(Due::Propose(Command::ReserveEpochs(EPOCHS)));
         }
-        if now < self.retention_at {
+        if let Some(due) = self.beyond_share(&view, reign, &shard) {
+            return Some(due);
+        }
+        if now < self.tick_at || !shard.needs_tick(running_ms) {
             return None;
         }
-        let share = share(&view, reign.shard, self.history_budget);
-        let trim = shard.trim_for(share);
-        let command = trim.or_else(|| shard.needs_tick(running_ms).then_some(Command::Tick))?;
-        self.retention_at = now + RETENTION_EVERY;
-        Some(command)
+        self.tick_at = now + TICK_EVERY;
+        Some(Due::Propose(Command::Tick))
     }
+
+    /// What brings the shard, its ephemeral streams included, nearer to its share of the nodes'
+    /// budgets: the topic with the most bytes loses its oldest messages.
+    fn beyond_share(&mut self, view: &View, reign: &Reign, shard: &Shard) -> Option<Due> {
+        let share = match self.share {
+            Some((version, share)) if version == view.version => share,
+            Some(_) | None => {
+                let share = budget::share(view, reign.shard, self.history_budget);
+                self.share = Some((view.version, share));
+                share
+            }
+        };
+        let streams = reign.ledger.total();
+        let excess = (shard.bytes() + streams).checked_sub(share)?;
+        if excess == 0 {
+            return None;
+        }
+        let largest = reign.ledger.largest();
+        if let Some((topic, bytes)) = largest.filter(|(_, most)| *most > shard.largest_bytes()) {
+            return Some(Due::GiveBack(topic, excess.min(bytes / 2).max(1)));
+        }
+        let trim = shard.trim_for(share.saturating_sub(streams))?;
+        if let Command::Trim { topic, through, .. } = &trim {
+            let start = shard.get(topic).map_or(*through, |info| info.start.offset);
+            self.trimming = Some((through.0 + 1).saturating_sub(start.0));
+        }
+        Some(Due::Propose(trim))
+    }
+}
+
+/// A chore of the leader.
+enum Due {
+    Propose(Command),
+    /// An ephemeral stream is to drop so many bytes.
+    GiveBack(TopicName, u64),
 }
 
 impl State {
@@ -121,8 +173,11 @@ impl State {
         if !idle || !self.reign.serves() {
             return;
         }
-        let Some(command) = self.chores.next(now, &self.reign, self.hall.wants_epochs()) else {
-            return;
+        let command = match self.chores.next(now, &self.reign, self.hall.wants_epochs()) {
+            None => return,
+            // Seen to have done so by the next tick, else asked again.
+            Some(Due::GiveBack(topic, bytes)) => return self.hall.give_back(&topic, bytes),
+            Some(Due::Propose(command)) => command,
         };
         self.chores.out = true;
         let (reign, me) = (Arc::clone(&self.reign), me.clone());
@@ -145,23 +200,4 @@ pub(super) fn secret(rng: &dyn Rng) -> Secret {
     low.copy_from_slice(&rng.next_u128().to_be_bytes());
     high.copy_from_slice(&rng.next_u128().to_be_bytes());
     Secret(secret)
-}
-
-/// What a shard may retain: the smallest share of a node's budget over the nodes that hold it.
-fn share(view: &View, shard: ShardId, budget: u64) -> u64 {
-    let Some(row) = view.shard(shard) else {
-        return budget;
-    };
-    let held = |node| {
-        let holds =
-            |row: &&fanfare_core::view::ShardRow| row.replicas.iter().any(|r| r.node == node);
-        view.shards.iter().filter(holds).count().max(1) as u64
-    };
-    let most = row
-        .replicas
-        .iter()
-        .map(|replica| held(replica.node))
-        .max()
-        .unwrap_or(1);
-    budget / most
 }

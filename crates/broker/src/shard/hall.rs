@@ -328,7 +328,10 @@ impl Hall {
         let shard = self.reign.replica.read();
         let rules = shard.rules_of(topic);
         match self.attended.next_epoch() {
-            Some(epoch) => Ok(Ephemeral::new(topic.clone(), epoch, rules, self.secret)),
+            Some(epoch) => {
+                let stream = Ephemeral::new(topic.clone(), epoch, rules, self.secret);
+                Ok(stream.after_loss(shard.repaired()))
+            }
             None => {
                 self.attended.leave(topic);
                 self.wants_epochs = true;
@@ -436,6 +439,13 @@ impl Hall {
             .is_some_and(|seated| seated.sent == received)
         {
             self.unseat(topic, Ended::StreamEnded);
+        }
+    }
+
+    /// Has an ephemeral stream drop so many bytes.
+    pub(super) fn give_back(&mut self, topic: &TopicName, bytes: u64) {
+        if let Some(seated) = self.topics.get_mut(topic) {
+            seated.tell(topic::Msg::GiveBack(bytes));
         }
     }
 

@@ -48,14 +48,17 @@ fn tell(view: &mut View, node: u64, history: u64) -> Outcome {
 #[test]
 fn a_shards_share_is_the_smallest_over_its_nodes() {
     let mut view = cluster(3, 4);
-    assert_eq!(share(&view, ShardId(0)), None, "nobody has told a budget");
+    assert_eq!(share(&view, ShardId(0), 40), 10, "nobody has told a budget");
     for (node, budget) in [(1, 4_000), (2, 2_000), (3, 8_000)] {
-        assert!(matches!(tell(&mut view, node, budget), Outcome::Done { .. }));
+        assert!(matches!(
+            tell(&mut view, node, budget),
+            Outcome::Done { .. }
+        ));
     }
     // Each node holds all four shards.
-    assert_eq!(share(&view, ShardId(0)), Some(500));
-    assert_eq!(smallest_share(&view), Some(500));
-    assert_eq!(share(&view, ShardId(9)), None);
+    assert_eq!(share(&view, ShardId(0), 40), 500);
+    assert_eq!(smallest_share(&view, 40), 500);
+    assert_eq!(share(&view, ShardId(9), 40), 40, "no such shard");
 }
 
 #[test]
@@ -68,8 +71,11 @@ fn shares_of_all_shards_fit_the_budget_of_every_node() {
         }
         for node in (1..=nodes).map(NodeId) {
             let held = view.shards.iter().filter(|row| row.on(node).is_some());
-            let sum: u64 = held.filter_map(|row| share(&view, row.id)).sum();
-            assert!(sum <= budget(node), "{nodes} nodes, {shards} shards, {node}");
+            let sum: u64 = held.map(|row| share(&view, row.id, 0)).sum();
+            assert!(
+                sum <= budget(node),
+                "{nodes} nodes, {shards} shards, {node}"
+            );
         }
     }
 }
@@ -78,7 +84,7 @@ fn shares_of_all_shards_fit_the_budget_of_every_node() {
 fn a_budget_that_is_not_told_limits_nothing() {
     let mut view = cluster(3, 2);
     tell(&mut view, 2, 1_000);
-    assert_eq!(share(&view, ShardId(1)), Some(500));
+    assert_eq!(share(&view, ShardId(1), u64::MAX), 500);
 }
 
 #[test]
@@ -100,7 +106,7 @@ fn a_budget_is_told_once_and_not_by_an_older_start() {
         refused,
         Outcome::Refused(Refusal::OldGeneration { node, recorded })
     );
-    assert_eq!(share(&view, ShardId(0)), Some(1_000));
+    assert_eq!(share(&view, ShardId(0), u64::MAX), 1_000);
 }
 
 #[test]
@@ -109,9 +115,8 @@ fn a_rule_beyond_the_share_is_told_what_would_fit() {
         retain_bytes: Some(bytes),
         ..RuleLayer::default()
     };
-    assert_eq!(fits(&layer(500), Some(500)), Ok(()));
-    let bad = fits(&layer(501), Some(500)).unwrap_err();
+    assert_eq!(fits(&layer(500), 500), Ok(()));
+    let bad = fits(&layer(501), 500).unwrap_err();
     assert_eq!((bad.rule, bad.high), ("retain_bytes", 500));
-    assert_eq!(fits(&layer(501), None), Ok(()));
-    assert_eq!(fits(&RuleLayer::default(), Some(1)), Ok(()));
+    assert_eq!(fits(&RuleLayer::default(), 1), Ok(()));
 }

@@ -222,3 +222,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_followed_a_stream_that_an_accepted_loss_ended_is_told_so() {
+    let stream = stream(10).after_loss(Epoch(EPOCH - 1));
+    let at = |epoch| Position {
+        epoch: Epoch(epoch),
+        offset: Offset(4),
+    };
+    let reason = |after| match stream.stand(Since::After(after), Term(1)).answer {
+        Answer::Gap(gap) => gap.reason,
+        other @ (Answer::Recovered(_) | Answer::Latest) => panic!("{other:?}"),
+    };
+    assert_eq!(reason(at(EPOCH - 2)), GapReason::DataLoss);
+    assert_eq!(reason(at(EPOCH - 1)), GapReason::EpochChanged);
+}
+
+#[test]
+fn what_is_given_back_for_the_budget_is_named_and_no_more_than_needed() {
+    let mut stream = stream(100);
+    for _ in 0..10 {
+        stream.append(&draft("hi"), 0, 0);
+    }
+    let one = draft("hi").content.cost();
+    assert_eq!(stream.give_back(0), 0);
+    assert_eq!(stream.give_back(2 * one + 1), 3);
+    assert_eq!(stream.history().bytes(), 7 * one);
+    let Answer::Gap(gap) = stream.stand(Since::After(at(1)), Term(1)).answer else {
+        panic!("no gap");
+    };
+    assert_eq!(gap.reason, GapReason::Trimmed(TrimmedBy::Budget));
+    assert_eq!((gap.to, gap.missed), (at(3), Some(2)));
+    assert_eq!(stream.give_back(u64::MAX), 7);
+    assert_eq!(stream.history().head(), at(10));
+}

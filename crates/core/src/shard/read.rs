@@ -210,24 +210,28 @@ impl Shard {
         self.row.sweep.is_some() || next.iter().flatten().any(|end| *end <= running_ms)
     }
 
-    /// The `Trim` that the leader proposes while the shard retains more than its share of the
-    /// node's budget: from the topic with the most bytes, up to half of it. Looks at every topic.
+    /// The `Trim` that the leader proposes while the shard retains more than `share` of the nodes'
+    /// budgets: from the topic with the most bytes, as much as is too much, up to half of it. Looks
+    /// at every topic.
     pub fn trim_for(&self, share: u64) -> Option<Command> {
         let excess = self.bytes.checked_sub(share).filter(|excess| *excess > 0)?;
-        let largest = |(_, topic): &(&TopicName, &std::sync::Arc<Topic>)| topic.history().bytes();
-        let (name, topic) = self.topics.iter().max_by_key(largest)?;
+        let (name, topic) = self.largest()?;
         let history = topic.history();
-        let wanted = excess.min(history.bytes() / 2).max(1);
-        let mut freed = 0;
-        let through = history.records(0).find(|record| {
-            freed += record.message.content.cost();
-            freed >= wanted
-        })?;
+        let through = history.freeing(excess.min(history.bytes() / 2).max(1))?;
         Some(Command::Trim {
             topic: name.clone(),
             epoch: history.epoch(),
-            through: through.message.position.offset,
+            through,
         })
+    }
+
+    /// Bytes of the topic that retains the most. Looks at every topic.
+    pub fn largest_bytes(&self) -> u64 {
+        self.largest().map_or(0, |(_, topic)| topic.history().bytes())
+    }
+
+    fn largest(&self) -> Option<(&TopicName, &std::sync::Arc<Topic>)> {
+        self.topics.iter().max_by_key(|(_, topic)| topic.history().bytes())
     }
 
     /// The row of a durable topic; `None` if there is none and the first use would make it.

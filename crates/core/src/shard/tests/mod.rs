@@ -1,5 +1,6 @@
 //! Stories of a shard: a world with one shard and its log.
 
+mod budget;
 mod lifecycle;
 mod publish;
 mod random;

@@ -71,7 +71,7 @@ fn any_command() -> impl Strategy<Value = Command> {
     ]
 }
 
-fn any_log() -> impl Strategy<Value = Vec<Entry>> {
+pub(super) fn any_log() -> impl Strategy<Value = Vec<Entry>> {
     let steps = prop::collection::vec((any_command(), 0_u64..3_000), 1..60);
     steps.prop_map(|steps| {
         let mut running_ms = 0;
