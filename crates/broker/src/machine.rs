@@ -1,13 +1,11 @@
 //! The shard as consensus applies it: the value of `core` behind a lock, snapshots through the
 //! codec of its blocks, and a word to the leader's actor after each entry.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use fanfare_consensus::{Codec, FrozenState, LogPosition, Malformed, StateMachine};
-use fanfare_core::message::Draft;
-use fanfare_core::shard::{At, Block, Blocks, Command, Entry, Outcome, Restore, Shard};
+use fanfare_core::shard::{At, Block, Blocks, Entry, Outcome, Restore, Shard};
 use tokio::sync::watch;
 
 use crate::attended::Attended;
@@ -19,8 +17,6 @@ pub(crate) struct Replica {
     shard: RwLock<Shard>,
     attended: RwLock<Option<Arc<Attended>>>,
     applied: watch::Sender<u64>,
-    /// Bytes of the entries applied since a snapshot was last due.
-    logged: AtomicU64,
 }
 
 impl Replica {
@@ -31,7 +27,6 @@ impl Replica {
             shard: RwLock::new(Shard::new(shards)),
             attended: RwLock::default(),
             applied: watch::Sender::new(0),
-            logged: AtomicU64::new(0),
         }
     }
 
@@ -46,17 +41,6 @@ impl Replica {
     /// Changes with each applied entry: its index.
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
-    }
-
-    /// About how many bytes the log has grown since the last [`Self::snapshot_taken`].
-    pub(crate) fn logged(&self) -> u64 {
-        self.logged.load(Ordering::Relaxed)
-    }
-
-    /// A snapshot holds so many of these bytes.
-    pub(crate) fn snapshot_taken(&self, bytes: u64) {
-        self.logged
-            .fetch_sub(bytes.min(self.logged()), Ordering::Relaxed);
     }
 
     /// From now on `attended` hears of each entry; `None`: nobody does.
@@ -96,9 +80,6 @@ impl StateMachine for ShardMachine {
                 None
             }
             Some(entry) => {
-                self.replica
-                    .logged
-                    .fetch_add(cost(entry), Ordering::Relaxed);
                 let (outcome, effects) = shard.apply(place, entry);
                 let attended = self.replica.attended.read();
                 if let Some(attended) = &*attended.unwrap_or_else(PoisonError::into_inner) {
@@ -136,24 +117,6 @@ impl StateMachine for ShardMachine {
         self.replica.applied.send_replace(index);
         Ok(())
     }
-}
-
-/// About how many bytes an entry takes in the log.
-fn cost(entry: &Entry) -> u64 {
-    const OVERHEAD: u64 = 64;
-    let drafts = match &entry.command {
-        Command::Place(batch) => batch.drafts.iter().map(Draft::cost).sum(),
-        Command::Begin { .. }
-        | Command::Create { .. }
-        | Command::Delete { .. }
-        | Command::SetRules(_)
-        | Command::SetLevel(_)
-        | Command::Trim { .. }
-        | Command::ReserveEpochs(_)
-        | Command::Tick
-        | Command::Repair => 0,
-    };
-    OVERHEAD + drafts
 }
 
 struct FrozenShard {

@@ -10,11 +10,6 @@ pub struct BrokerOptions {
     pub shard_bytes: usize,
     /// Bytes of history this node may hold over all its shards. Default: 1 GiB.
     pub history_budget: u64,
-    /// Bytes a shard's log grows by before a snapshot takes its place, unless the snapshot would be
-    /// larger. Default: 64 MiB.
-    pub snapshot_after: u64,
-    /// Bytes of the node's log above which snapshots are written earlier. Default: 2 GiB.
-    pub log_budget: u64,
     /// How long a shard must have had its leader before the view's preferred one takes over.
     /// Default: 30 s.
     pub calm: Duration,
@@ -33,8 +28,6 @@ impl Default for BrokerOptions {
         Self {
             shard_bytes: 8 << 20,
             history_budget: 1 << 30,
-            snapshot_after: 64 << 20,
-            log_budget: 2 << 30,
             calm: Duration::from_secs(30),
             linger: Duration::from_secs(60),
             heartbeat: Duration::from_millis(150),

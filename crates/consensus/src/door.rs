@@ -15,6 +15,7 @@ use openraft::raft::{
 use tokio::sync::mpsc;
 
 use crate::raft_types::{Raft, Types};
+use crate::snapshot::Receiver;
 use crate::wal::Log;
 use crate::{Call, Codec, GroupId, Kind, Malformed, Route, StateMachine, WireError, format};
 
@@ -23,6 +24,12 @@ pub(crate) trait Served: Send + Sync {
     fn serve(&self, kind: Kind, body: Bytes) -> BoxFuture<'_, Result<Bytes, WireError>>;
 
     fn serve_appends(
+        self: Arc<Self>,
+        bodies: mpsc::Receiver<Bytes>,
+        answers: mpsc::Sender<Result<Bytes, WireError>>,
+    ) -> BoxFuture<'static, ()>;
+
+    fn serve_snapshot(
         self: Arc<Self>,
         bodies: mpsc::Receiver<Bytes>,
         answers: mpsc::Sender<Result<Bytes, WireError>>,
@@ -73,6 +80,21 @@ impl Door {
         }
     }
 
+    /// Takes the pieces of a snapshot; ends after the answer that is final.
+    pub async fn serve_snapshot(
+        &self,
+        route: Route,
+        bodies: mpsc::Receiver<Bytes>,
+        answers: mpsc::Sender<Result<Bytes, WireError>>,
+    ) {
+        let served = self.replicas().get(&(route.group, route.to)).cloned();
+        match served {
+            Some(served) => served.serve_snapshot(bodies, answers).await,
+            // A caller that is gone needs no answer.
+            None => drop(answers.send(Err(WireError::NotHere)).await),
+        }
+    }
+
     /// True if the replica runs here.
     #[must_use]
     pub fn is_here(&self, group: GroupId, replica: ReplicaId) -> bool {
@@ -106,6 +128,7 @@ pub(crate) struct Serving<M: StateMachine> {
     pub(crate) log: Log,
     /// Appends of shards are refused when the log has no room; metadata uses the reserve (R15).
     pub(crate) needs_room: bool,
+    pub(crate) receiver: Arc<Receiver<M>>,
 }
 
 fn bad(error: &Malformed) -> WireError {
@@ -195,6 +218,9 @@ impl<M: StateMachine> Serving<M> {
                     &answer.map_err(|error| halted::<M>(&error))?,
                 ))
             }
+            Kind::Snapshot => Err(WireError::Unreachable(
+                "a snapshot comes in pieces".to_owned(),
+            )),
         }
     }
 }
@@ -217,6 +243,14 @@ impl<M: StateMachine> Served for Serving<M> {
         answers: mpsc::Sender<Result<Bytes, WireError>>,
     ) -> BoxFuture<'static, ()> {
         Box::pin(self.pipeline(bodies, answers))
+    }
+
+    fn serve_snapshot(
+        self: Arc<Self>,
+        bodies: mpsc::Receiver<Bytes>,
+        answers: mpsc::Sender<Result<Bytes, WireError>>,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.receiver.serve(bodies, answers).await })
     }
 
     fn serve(&self, kind: Kind, body: Bytes) -> BoxFuture<'_, Result<Bytes, WireError>> {

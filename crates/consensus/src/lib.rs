@@ -5,10 +5,13 @@
 mod door;
 mod format;
 mod group;
+mod lost;
 pub mod identity;
 mod machine;
+mod metrics;
 mod network;
 mod raft_types;
+mod refound;
 mod replicated;
 mod role;
 mod snapshot;
@@ -21,10 +24,12 @@ mod wire;
 
 pub use door::Door;
 pub use group::{
-    ChangeError, Group, GroupConfig, GroupDeps, HandOverError, InitializeError, Proposal,
-    StartError,
+    ChangeError, Due, Group, GroupConfig, GroupDeps, HandOverError, InitializeError, Proposal,
+    SnapshotError, StartError,
 };
 pub use identity::{Identity, IdentityError};
+pub use metrics::Metrics;
+pub use refound::{Founded, RefoundError, refound};
 pub use replicated::{Codec, FrozenState, GroupId, LogPosition, Malformed, OnPoison, StateMachine};
 pub use role::{ConfirmError, ProposeError, Role, Status};
 pub use store::{Store, StoreOptions};

@@ -2,7 +2,7 @@
 //! members. The state is in memory; a restart restores the last snapshot and applies the rest.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
@@ -12,33 +12,73 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use crate::raft_types::{
     Answer, CommittedLeaderId, LogId, SnapshotMeta, StoredMembership, Types, position,
 };
-use crate::snapshot::{SnapshotFile, Snapshots};
-use crate::{FrozenState, StateMachine};
+use crate::snapshot::{Haste, SnapshotFile, Snapshots};
+use crate::wal::{Job, RECORD_HEAD};
+use crate::{FrozenState, Log, StateMachine};
 
-type Snapshot = openraft::Snapshot<CommittedLeaderId, u64, openraft::EmptyNode, SnapshotFile>;
+pub(crate) type Snapshot =
+    openraft::Snapshot<CommittedLeaderId, u64, openraft::EmptyNode, SnapshotFile>;
 
 /// The caller's machine and how far it is.
 pub(crate) struct Machine<M> {
-    machine: M,
+    /// In a mutex so that a thread that may block can restore it; nobody else takes it meanwhile.
+    machine: Arc<Mutex<M>>,
     snapshots: Snapshots,
+    log: Log,
+    replica: u64,
     applied: Option<LogId>,
     members: StoredMembership,
 }
 
+/// A state as it was after an entry.
+pub(crate) struct Frozen {
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) state: Box<dyn FrozenState>,
+    /// Bytes of log that a snapshot of it takes the place of.
+    pub(crate) logged: u64,
+}
+
 impl<M: StateMachine> Machine<M> {
-    pub(crate) fn new(machine: M, snapshots: Snapshots) -> Self {
-        let members = StoredMembership::default();
+    pub(crate) fn new(machine: M, snapshots: Snapshots, log: Log, replica: u64) -> Self {
         Self {
-            machine,
+            machine: Arc::new(Mutex::new(machine)),
             snapshots,
+            log,
+            replica,
             applied: None,
-            members,
+            members: StoredMembership::default(),
+        }
+    }
+
+    fn machine(&self) -> MutexGuard<'_, M> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state as it is now, to be written out beside apply. `None`: the last snapshot has it.
+    pub(crate) fn freeze(&self) -> Option<Frozen> {
+        let growth = self.snapshots.growth();
+        let current = self.snapshots.current();
+        let known = current.is_some_and(|file| file.meta.last_log_id >= self.applied);
+        if self.applied.is_none() || (known && !growth.is_damaged()) {
+            return None;
+        }
+        Some(Frozen {
+            meta: self.meta(),
+            state: self.machine().freeze(),
+            logged: growth.logged(),
+        })
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.members.clone(),
         }
     }
 }
 
 /// Runs what blocks on a thread that may.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work)
@@ -62,13 +102,17 @@ impl<M: StateMachine> RaftStateMachine<Types<M>> for Machine<M> {
             let (entry, responder) = next?;
             let at = position(&entry.log_id);
             let outcome = match entry.payload {
-                EntryPayload::Blank => self.machine.apply(at, None),
-                EntryPayload::Normal(encoded) => self.machine.apply(at, Some(&encoded.command)),
+                EntryPayload::Blank => self.machine().apply(at, None),
+                EntryPayload::Normal(encoded) => {
+                    self.snapshots.growth().add(encoded.bytes.len() as u64);
+                    self.machine().apply(at, Some(&encoded.command))
+                }
                 EntryPayload::Membership(members) => {
                     self.members = StoredMembership::new(Some(entry.log_id), members);
-                    self.machine.apply(at, None)
+                    self.machine().apply(at, None)
                 }
             };
+            self.snapshots.growth().add(RECORD_HEAD as u64);
             self.applied = Some(entry.log_id);
             if let Some(responder) = responder {
                 responder.send(Answer::new(outcome));
@@ -78,13 +122,14 @@ impl<M: StateMachine> RaftStateMachine<Types<M>> for Machine<M> {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
+        let (meta, snapshots) = (self.meta(), self.snapshots.clone());
         Builder {
-            state: Mutex::new(Some(self.machine.freeze())),
-            meta: SnapshotMeta {
-                last_log_id: self.applied,
-                last_membership: self.members.clone(),
-            },
-            snapshots: self.snapshots.clone(),
+            work: Mutex::new(Some(match self.snapshots.prepared() {
+                Some(file) => Work::Done(file),
+                None => Work::Write(self.machine().freeze()),
+            })),
+            meta,
+            snapshots,
         }
     }
 
@@ -97,59 +142,76 @@ impl<M: StateMachine> RaftStateMachine<Types<M>> for Machine<M> {
             let text = "a snapshot is not the one its head says";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let snapshots = self.snapshots.clone();
-        let kept = blocking(move || snapshots.adopt(&snapshot)).await?;
-        let mut failed = None;
-        let mut blocks = kept.blocks()?;
-        let mut good = std::iter::from_fn(|| match blocks.next()? {
-            Ok(block) => Some(block),
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        });
-        let restored = self
-            .machine
-            .restore(&mut good as &mut dyn Iterator<Item = Bytes>);
-        if let Some(error) = failed {
-            return Err(error);
+        let (snapshots, received) = (self.snapshots.clone(), !self.snapshots.has(&snapshot));
+        if received {
+            // A cut of the log that contradicts the snapshot must be durable before it (R4): else
+            // a start would find both.
+            self.log
+                .submit_and_wait(Job::new(self.replica, Vec::new()))
+                .await?;
         }
-        restored.map_err(io::Error::other)?;
+        let machine = Arc::clone(&self.machine);
+        blocking(move || {
+            let kept = snapshots.adopt(&snapshot)?;
+            let mut failed = None;
+            let mut blocks = kept.blocks()?;
+            let mut good = std::iter::from_fn(|| match blocks.next()? {
+                Ok(block) => Some(block),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            });
+            let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
+            let restored = machine.restore(&mut good as &mut dyn Iterator<Item = Bytes>);
+            failed.map_or(Ok(()), Err)?;
+            restored.map_err(io::Error::other)
+        })
+        .await?;
         self.applied = meta.last_log_id;
         self.members = meta.last_membership.clone();
+        let growth = self.snapshots.growth();
+        growth.taken(growth.logged());
+        if received {
+            self.snapshots.share().metrics.snapshots_installed.inc();
+        }
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let snapshots = self.snapshots.clone();
-        let current = blocking(move || snapshots.current()).await?;
-        Ok(current.map(|file| Snapshot {
+        Ok(self.snapshots.current().map(|file| Snapshot {
             meta: file.meta.clone(),
             snapshot: file,
         }))
     }
 }
 
-/// Writes a frozen state beside apply.
+/// Gives openraft the snapshot that was written for it, or writes a frozen state beside apply.
 pub(crate) struct Builder {
     /// In a mutex since openraft asks for `Sync`. Taken by the first build.
-    state: Mutex<Option<Box<dyn FrozenState>>>,
+    work: Mutex<Option<Work>>,
     meta: SnapshotMeta,
     snapshots: Snapshots,
+}
+
+enum Work {
+    Done(SnapshotFile),
+    Write(Box<dyn FrozenState>),
 }
 
 impl<M: StateMachine> RaftSnapshotBuilder<Types<M>> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let state = self
-            .state
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let mut state = state.ok_or_else(|| io::Error::other("this snapshot was built before"))?;
-        let (snapshots, meta) = (self.snapshots.clone(), self.meta.clone());
-        let file = blocking(move || snapshots.write(&meta, state.as_mut())).await?;
+        let work = self.work.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let file = match work.take() {
+            None => return Err(io::Error::other("this snapshot was built before")),
+            Some(Work::Done(file)) => file,
+            Some(Work::Write(mut state)) => {
+                let (snapshots, meta) = (self.snapshots.clone(), self.meta.clone());
+                blocking(move || snapshots.write(&meta, state.as_mut(), Haste::Hurried)).await?
+            }
+        };
         Ok(Snapshot {
             meta: file.meta.clone(),
             snapshot: file,

@@ -20,7 +20,7 @@ use openraft::raft::{
 use tokio::sync::mpsc;
 
 use crate::raft_types::{LogId, Types, Vote};
-use crate::snapshot::SnapshotFile;
+use crate::snapshot::{Sender, SnapshotFile};
 use crate::{Call, GroupId, Kind, Malformed, Route, StateMachine, Wire, WireError, format};
 
 /// Appends on their way to one replica at a time. With 4 MiB each this bounds the bytes.
@@ -36,6 +36,7 @@ pub(crate) struct Network {
     pub(crate) group: GroupId,
     pub(crate) replica: ReplicaId,
     pub(crate) append_timeout: Duration,
+    pub(crate) sender: Sender,
 }
 
 impl<M: StateMachine> RaftNetworkFactory<Types<M>> for Network {
@@ -61,6 +62,7 @@ impl Network {
                 to: ReplicaId(target),
             },
             append_timeout: self.append_timeout,
+            sender: self.sender.clone(),
             one_by_one,
         }
     }
@@ -72,6 +74,7 @@ pub(crate) struct Peer {
     clock: Arc<dyn Clock>,
     route: Route,
     append_timeout: Duration,
+    sender: Sender,
     /// Appends are calls of their own: a pipeline for a single heartbeat would cost more.
     one_by_one: bool,
 }
@@ -205,17 +208,24 @@ impl<M: StateMachine> RaftNetworkV2<Types<M>> for Peer {
         .await
     }
 
-    /// Refused: a replica whose log was purged at the leader cannot catch up yet, and the leader
-    /// goes on trying, with openraft's backoff.
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: openraft::alias::SnapshotOf<Types<M>, SnapshotFile>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        vote: Vote,
+        snapshot: openraft::alias::SnapshotOf<Types<M>, SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types<M>>, StreamingError<Types<M>>> {
-        let text = "snapshots are not sent between nodes";
-        Err(StreamingError::Unreachable(Unreachable::from_string(text)))
+        let (wire, file) = (self.wire.as_ref(), snapshot.snapshot);
+        match self
+            .sender
+            .send(wire, self.route, &vote, file, cancel)
+            .await
+        {
+            None => Err(StreamingError::Closed(ReplicationClosed::new("cancelled"))),
+            Some(Ok(vote)) => Ok(SnapshotResponse::new(vote)),
+            // Always this error: others are tried again without a pause.
+            Some(Err(error)) => Err(StreamingError::Unreachable(Unreachable::from_string(error))),
+        }
     }
 }
 

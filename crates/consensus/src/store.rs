@@ -8,9 +8,10 @@ use std::sync::Arc;
 use fanfare_core::id::{ReplicaId, ShardId};
 use fanfare_host::{Clock, Disk, Rng};
 
-use crate::snapshot::Snapshots;
-use crate::wal::{Job, LogParts, Record, RecordKind, Wal, WalOptions, create_dir};
-use crate::{GroupId, Log, OnPoison, OpenError, Reserve};
+use crate::lost::Losses;
+use crate::snapshot::{NodeShare, Snapshots};
+use crate::wal::{Job, LogParts, Record, RecordKind, WalOptions, create_dir};
+use crate::{GroupId, Log, Metrics, OnPoison, OpenError, Reserve};
 
 /// Sizes of a store, and what it takes from its machine.
 #[derive(Clone)]
@@ -27,6 +28,13 @@ pub struct StoreOptions {
     pub queue_bytes: usize,
     /// Free space below which the log has no room (R15).
     pub reserve: Reserve,
+    /// Bytes a group's log grows by before a snapshot takes its place, unless the last snapshot was
+    /// larger.
+    pub snapshot_after: u64,
+    /// Bytes of the log's segments above which the group that holds the oldest writes a snapshot.
+    pub log_budget: u64,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl StoreOptions {
@@ -40,6 +48,9 @@ impl StoreOptions {
             cache_bytes: 64 << 20,
             queue_bytes: 64 << 20,
             reserve: Reserve::default(),
+            snapshot_after: 64 << 20,
+            log_budget: 2 << 30,
+            metrics: Arc::default(),
         }
     }
 }
@@ -50,17 +61,27 @@ pub struct Store {
     disk: Arc<dyn Disk>,
     replicas: PathBuf,
     log: Log,
+    losses: Losses,
+    share: NodeShare,
+    limits: Limits,
+}
+
+/// When snapshots are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) snapshot_after: u64,
+    pub(crate) log_budget: u64,
 }
 
 /// Name of a replica's directory.
-fn name(group: GroupId, replica: ReplicaId) -> String {
+pub(crate) fn name(group: GroupId, replica: ReplicaId) -> String {
     match group {
         GroupId::Meta => format!("meta-{replica}"),
         GroupId::Shard(shard) => format!("shard-{shard}-{replica}"),
     }
 }
 
-fn parse(path: &Path) -> Option<(GroupId, ReplicaId)> {
+pub(crate) fn parse(path: &Path) -> Option<(GroupId, ReplicaId)> {
     let name = path.file_name()?.to_str()?;
     let (group, replica) = name.rsplit_once('-')?;
     let group = match group.split_once('-') {
@@ -94,9 +115,22 @@ impl Store {
             segment_bytes: options.segment_bytes,
             cache_bytes: options.cache_bytes,
             carry_bytes: options.segment_bytes / 64,
+            budget: options.log_budget,
             ..WalOptions::new(options.rng)
         };
-        let wal = Wal::open(Arc::clone(&disk), &of_log, wal)?;
+        let losses = Losses::open(Arc::clone(&disk), &dir).map_err(failed)?;
+        let wal = losses.open_log(&of_log, wal)?;
+        let limits = Limits {
+            snapshot_after: options.snapshot_after,
+            log_budget: options.log_budget,
+        };
+        let share = NodeShare::new(
+            Arc::clone(&disk),
+            Arc::clone(&options.clock),
+            options.reserve,
+            Arc::clone(&options.metrics),
+            Arc::clone(&on_poison),
+        );
         let parts = LogParts {
             disk: Arc::clone(&disk),
             dir: of_log,
@@ -104,13 +138,21 @@ impl Store {
             reserve: options.reserve,
             queue_bytes: options.queue_bytes,
             on_poison,
+            metrics: options.metrics,
         };
         let log = Log::start(wal, parts).map_err(failed)?;
         Ok(Self {
             disk,
             replicas,
             log,
+            losses,
+            share,
+            limits,
         })
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Replicas that have been started in this store and not removed, in order. Blocks.
@@ -119,6 +161,36 @@ impl Store {
         let mut found: Vec<_> = paths.iter().filter_map(|path| parse(path)).collect();
         found.sort_unstable();
         Ok(found)
+    }
+
+    /// The last entry of a replica's log, of one that runs or not; `None` if it has none.
+    #[must_use]
+    pub fn last_entry(&self, replica: ReplicaId) -> Option<crate::LogPosition> {
+        self.log.extent(replica.0).last
+    }
+
+    /// True if the replica has anything here: a log or a snapshot. One that was to be made and was
+    /// not has neither. Blocks.
+    pub fn holds(&self, group: GroupId, replica: ReplicaId) -> io::Result<bool> {
+        if self.log.extent(replica.0).last.is_some() {
+            return Ok(true);
+        }
+        if !self.replicas()?.contains(&(group, replica)) {
+            return Ok(false);
+        }
+        let files = self.disk.list(&self.replicas.join(name(group, replica)))?;
+        Ok(files.iter().any(|path| path.extension().is_some_and(|end| end == "snapshot")))
+    }
+
+    /// Replicas here whose data is lost (R6), in order: they never run again, and another must be
+    /// made under a fresh id.
+    #[must_use]
+    pub fn lost(&self) -> Vec<(GroupId, ReplicaId)> {
+        self.losses.all()
+    }
+
+    pub(crate) fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     /// Deletes all a stopped replica has on this disk, files last. Its id never comes back. A
@@ -139,7 +211,9 @@ impl Store {
         });
         removed
             .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .unwrap_or_else(|error| Err(io::Error::other(error)))?;
+        self.losses.forget(group, replica);
+        Ok(())
     }
 
     /// The log of the node.
@@ -156,7 +230,7 @@ impl Store {
     /// The snapshots of a replica, which from now on is here.
     pub(crate) fn snapshots(&self, group: GroupId, replica: ReplicaId) -> io::Result<Snapshots> {
         Snapshots::open(
-            Arc::clone(&self.disk),
+            self.share.clone(),
             self.replicas.join(name(group, replica)),
         )
     }

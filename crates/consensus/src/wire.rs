@@ -16,6 +16,8 @@ pub enum Kind {
     PreVote,
     /// Leadership handed over.
     Transfer,
+    /// A snapshot, in pieces.
+    Snapshot,
 }
 
 /// One raft call from replica `from` to replica `to` of `group`.
@@ -41,6 +43,23 @@ pub trait Wire: Send + Sync + 'static {
         route: Route,
         bodies: mpsc::Receiver<Bytes>,
     ) -> mpsc::Receiver<Result<Bytes, WireError>>;
+
+    /// The pieces of a snapshot on `route`, like [`appends`](Self::appends) but over the connection
+    /// for large transfers, and with more than one answer to the last piece. The other end gives it
+    /// to [`Door::serve_snapshot`](crate::Door::serve_snapshot). At most 5 bodies are on their way,
+    /// each a little larger than 512 KiB. A wire that does not carry snapshots refuses them.
+    fn snapshot(
+        &self,
+        route: Route,
+        bodies: mpsc::Receiver<Bytes>,
+    ) -> mpsc::Receiver<Result<Bytes, WireError>> {
+        drop((route, bodies));
+        let (answers, refused) = mpsc::channel(1);
+        let text = "this wire carries no snapshots";
+        // The channel is new and empty.
+        drop(answers.try_send(Err(WireError::Unreachable(text.to_owned()))));
+        refused
+    }
 }
 
 /// Between which replicas a call goes.

@@ -42,6 +42,11 @@ impl Gauge {
             .ok();
     }
 
+    /// The number is this from now on.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

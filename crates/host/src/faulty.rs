@@ -57,6 +57,11 @@ impl Faults {
         plan.failures.insert((operation, at), kind);
     }
 
+    /// Plans no failure any more.
+    pub fn forgive(&self) {
+        self.plan().failures.clear();
+    }
+
     /// Lets calls of this kind wait, counted but not begun, until the guard is dropped.
     #[must_use]
     pub fn hold(&self, operation: Operation) -> Held {

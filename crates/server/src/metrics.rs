@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 pub(crate) struct Metrics {
     pub(crate) broker: Arc<fanfare_broker::Metrics>,
     pub(crate) edge: Arc<fanfare_edge::Metrics>,
+    pub(crate) store: Arc<fanfare_consensus::Metrics>,
 }
 
 /// One number of a scrape.
@@ -41,7 +42,7 @@ impl Metrics {
             help,
             value: Value::Gauge(value),
         };
-        let (b, e) = (&self.broker, &self.edge);
+        let (b, e, s) = (&self.broker, &self.edge, &self.store);
         vec![
             counter(
                 "published",
@@ -103,6 +104,16 @@ impl Metrics {
                 "attachments_lagging",
                 "Attachments ended because the edge was too slow",
                 b.lagging.get(),
+            ),
+            counter(
+                "budget_trims",
+                "Trims because the node's budget of history was used up",
+                b.budget_trims.get(),
+            ),
+            counter(
+                "budget_trimmed",
+                "Messages dropped by them, earlier than their rules say",
+                b.budget_trimmed.get(),
             ),
             gauge(
                 "topic_actors",
@@ -185,6 +196,36 @@ impl Metrics {
                 "pages",
                 "Pages of history read for sessions and polls",
                 e.pages.get(),
+            ),
+            gauge(
+                "log_bytes",
+                "Bytes of the segments of the write-ahead log",
+                s.log_bytes.get(),
+            ),
+            gauge(
+                "log_live_bytes",
+                "Of these, bytes that a replica still needs",
+                s.log_live_bytes.get(),
+            ),
+            counter(
+                "snapshots_written",
+                "Snapshots written of this node's replicas",
+                s.snapshots_written.get(),
+            ),
+            counter(
+                "snapshots_sent",
+                "Snapshots that arrived at another node",
+                s.snapshots_sent.get(),
+            ),
+            counter(
+                "snapshots_installed",
+                "Snapshots of other nodes that took the place of a replica's state here",
+                s.snapshots_installed.get(),
+            ),
+            counter(
+                "snapshots_failed",
+                "Snapshots that were not written, did not arrive or were not taken",
+                s.snapshots_failed.get(),
             ),
         ]
     }

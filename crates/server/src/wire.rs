@@ -16,6 +16,8 @@ use tokio_util::task::TaskTracker;
 
 /// Longest time for a call; raft's own deadlines are shorter.
 const CALL: Duration = Duration::from_secs(5);
+/// The number of snapshots among the kinds of calls: these go over the bulk connection.
+const SNAPSHOT: u8 = 5;
 
 /// The way to other replicas. The connections come later than the wire: they need what is built
 /// on it.
@@ -58,10 +60,32 @@ impl Wire for RaftWire {
         route: Route,
         bodies: mpsc::Receiver<Bytes>,
     ) -> mpsc::Receiver<Result<Bytes, WireError>> {
+        self.pipeline(route, Kind::Append, bodies)
+    }
+
+    fn snapshot(
+        &self,
+        route: Route,
+        bodies: mpsc::Receiver<Bytes>,
+    ) -> mpsc::Receiver<Result<Bytes, WireError>> {
+        self.pipeline(route, Kind::Snapshot, bodies)
+    }
+}
+
+impl RaftWire {
+    fn pipeline(
+        &self,
+        route: Route,
+        kind: Kind,
+        bodies: mpsc::Receiver<Bytes>,
+    ) -> mpsc::Receiver<Result<Bytes, WireError>> {
         let (answers, rx) = mpsc::channel(8);
         let found = self.find(route.to);
         let mut opened = match found {
-            Ok((clients, at)) => clients.raft_pipeline(&at, to_rpc(route, Kind::Append), bodies),
+            Ok((clients, at)) => {
+                let bulk = kind == Kind::Snapshot;
+                clients.raft_pipeline(&at, to_rpc(route, kind), bulk, bodies)
+            }
             Err(error) => {
                 // The channel is new and empty.
                 drop(answers.try_send(Err(error)));
@@ -113,7 +137,7 @@ impl RaftDoor for RaftService {
     ) -> BoxFuture<'static, ()> {
         let door = self.0.clone();
         async move {
-            let (route, _) = match from_route(route) {
+            let (route, kind) = match from_route(route) {
                 Ok(known) => known,
                 // A caller that is gone needs no answer.
                 Err(error) => return drop(answers.send(Err(error)).await),
@@ -126,7 +150,15 @@ impl RaftDoor for RaftService {
                     }
                 }
             };
-            tokio::join!(door.serve_appends(route, bodies, inner), forward);
+            let serve = async {
+                match kind {
+                    Kind::Snapshot => door.serve_snapshot(route, bodies, inner).await,
+                    Kind::Append | Kind::Vote | Kind::PreVote | Kind::Transfer => {
+                        door.serve_appends(route, bodies, inner).await;
+                    }
+                }
+            };
+            tokio::join!(serve, forward);
         }
         .boxed()
     }
@@ -142,6 +174,7 @@ fn to_rpc(route: Route, kind: Kind) -> RaftRoute {
         Kind::Vote => 2,
         Kind::PreVote => 3,
         Kind::Transfer => 4,
+        Kind::Snapshot => SNAPSHOT,
     };
     RaftRoute {
         shard,
@@ -157,6 +190,7 @@ fn from_route(route: RaftRoute) -> Result<(Route, Kind), RaftError> {
         2 => Kind::Vote,
         3 => Kind::PreVote,
         4 => Kind::Transfer,
+        SNAPSHOT => Kind::Snapshot,
         other => return Err(RaftError::Failed(format!("unknown kind of call: {other}"))),
     };
     let group = route
@@ -203,7 +237,13 @@ mod tests {
             GroupId::Shard(ShardId(0)),
             GroupId::Shard(ShardId(7)),
         ] {
-            for kind in [Kind::Append, Kind::Vote, Kind::PreVote, Kind::Transfer] {
+            for kind in [
+                Kind::Append,
+                Kind::Vote,
+                Kind::PreVote,
+                Kind::Transfer,
+                Kind::Snapshot,
+            ] {
                 let route = Route {
                     group,
                     from: ReplicaId(1),

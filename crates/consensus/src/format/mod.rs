@@ -3,6 +3,7 @@
 
 mod primitive;
 mod rpc;
+mod transfer;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub(crate) use rpc::{
     read_transfer_request, read_transfer_response, read_vote_request, read_vote_response,
     transfer_request, transfer_response, vote_request, vote_response,
 };
+pub(crate) use transfer::{Part, Reply, chunk, group_number, offer, read_part, read_reply, reply};
 
 /// Version of everything in this room.
 const VERSION: u8 = 1;

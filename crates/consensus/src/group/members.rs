@@ -84,17 +84,6 @@ impl<M: StateMachine> Group<M> {
             .map(drop)
             .map_err(refused)
     }
-
-    /// Writes a snapshot beside apply; the log up to it, but for a last stretch, may then be purged.
-    /// Returns at once: see [`Status::snapshot`](crate::Status::snapshot). A replica that is
-    /// behind what was purged cannot catch up while snapshots are not sent between nodes.
-    pub async fn snapshot(&self) -> Result<(), ChangeError> {
-        self.raft
-            .trigger()
-            .snapshot()
-            .await
-            .map_err(|_| ChangeError::Stopped)
-    }
 }
 
 fn refused<M: StateMachine>(error: RaftError<Types<M>, ClientWriteError<Types<M>>>) -> ChangeError {

@@ -1,11 +1,13 @@
 //! One replica of one raft group: its settings, start and stop. What it is asked for is in
-//! `propose`, `members` and `hand_over`, what it tells of itself in `watch`.
+//! `propose`, `members`, `compact` and `hand_over`, what it tells of itself in `watch`.
 
+mod compact;
 mod hand_over;
 mod members;
 mod propose;
 mod watch;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +20,10 @@ use crate::door::Serving;
 use crate::machine::Machine;
 use crate::network::Network;
 use crate::raft_types::Raft;
+use crate::snapshot::{Receiver, Sender, Snapshots, Transfers};
 use crate::storage::LogStore;
 use crate::{Codec, Door, GroupId, Log, Role, StateMachine, Store, Wire};
+pub use compact::{Due, SnapshotError};
 pub use hand_over::HandOverError;
 pub use members::{ChangeError, InitializeError};
 pub use propose::Proposal;
@@ -39,6 +43,8 @@ pub struct GroupConfig {
     pub quorum_loss_probe: Duration,
     /// How long an append with entries may take; heartbeats have `heartbeat`.
     pub append_timeout: Duration,
+    /// How long each piece of a snapshot may take; the whole has no limit.
+    pub piece_timeout: Duration,
 }
 
 impl GroupConfig {
@@ -53,6 +59,7 @@ impl GroupConfig {
             election_max: Duration::from_millis(1000),
             quorum_loss_probe: Duration::from_millis(2000),
             append_timeout: Duration::from_secs(5),
+            piece_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -75,6 +82,10 @@ pub enum StartError {
     /// The stored state cannot be used; the node must not guess.
     #[error("the replica's stored state cannot be used: {0}")]
     Stored(String),
+    /// The replica's data is bad (R6): it never runs again, and another must be made under a fresh
+    /// id. [`Store::lost`] names it.
+    #[error("the replica's data is lost: {0}")]
+    Lost(String),
     #[error("the group's settings are refused: {0}")]
     Config(String),
 }
@@ -86,6 +97,10 @@ pub struct Group<M: StateMachine> {
     config: Arc<GroupConfig>,
     role: tokio::sync::watch::Receiver<Role>,
     log: Log,
+    store: Store,
+    snapshots: Snapshots,
+    transfers: Transfers,
+    receiver: Arc<Receiver<M>>,
     door: Door,
     clock: Arc<dyn Clock>,
 }
@@ -98,6 +113,10 @@ impl<M: StateMachine> Clone for Group<M> {
             config: Arc::clone(&self.config),
             role: self.role.clone(),
             log: self.log.clone(),
+            store: self.store.clone(),
+            snapshots: self.snapshots.clone(),
+            transfers: self.transfers.clone(),
+            receiver: Arc::clone(&self.receiver),
             door: self.door.clone(),
             clock: Arc::clone(&self.clock),
         }
@@ -119,7 +138,8 @@ impl GroupConfig {
             enable_leader_restore: Some(false),
             // Entries are batches: what is due is counted in bytes, by the caller.
             snapshot_policy: SnapshotPolicy::Never,
-            install_snapshot_timeout: 10_000,
+            // What stays of the log is counted in bytes too, and purged by `compact`.
+            max_in_snapshot_log_to_keep: u64::MAX,
             allow_log_reversion: None,
             ..openraft::Config::default()
         };
@@ -143,29 +163,52 @@ impl<M: StateMachine> Group<M> {
             return Err(StartError::Running(replica));
         }
         let of_raft = Arc::new(config.of_raft()?);
+        if let Some(why) = deps.store.losses().why(group, replica) {
+            return Err(StartError::Lost(why));
+        }
         let store = deps.store.clone();
-        let snapshots = tokio::task::spawn_blocking(move || store.snapshots(group, replica))
+        let opened = tokio::task::spawn_blocking(move || store.snapshots(group, replica))
             .await
-            .map_err(|error| StartError::Stored(error.to_string()))?
             .map_err(|error| StartError::Stored(error.to_string()))?;
+        let snapshots = match opened {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(given_up(deps, group, replica, error.to_string()).await);
+            }
+            opened => opened.map_err(|error| StartError::Stored(error.to_string()))?,
+        };
         let log = deps.store.log().clone();
+        let (purged, known) = (log.extent(replica.0).purged, snapshots.current());
+        let reached = known.and_then(|file| file.meta.last_log_id);
+        if purged.is_some_and(|purged| reached.is_none_or(|last| last.index < purged.index)) {
+            // R10: a start from nothing would forget what was acked.
+            let text = "the snapshot that took the place of its log is missing".to_owned();
+            return Err(given_up(deps, group, replica, text).await);
+        }
+        let transfers = Transfers::default();
         let network = Network {
             wire: Arc::clone(&deps.wire),
             clock: Arc::clone(&deps.clock),
             group,
             replica,
             append_timeout: config.append_timeout,
+            sender: Sender {
+                snapshots: snapshots.clone(),
+                transfers: transfers.clone(),
+                patience: config.piece_timeout,
+            },
         };
         let entries = LogStore::<M>::new(log.clone(), replica.0, Arc::clone(&codec));
-        let machine = Machine::new(machine, snapshots);
+        let machine = Machine::new(machine, snapshots.clone(), log.clone(), replica.0);
         let raft = Raft::<M>::build(replica.0, of_raft, network, entries, machine)
             .await
             .map_err(|error| StartError::Stored(error.to_string()))?;
+        let receiver = Arc::new(Receiver::new(raft.clone(), snapshots.clone(), group));
         let serving = Serving {
             raft: raft.clone(),
             codec: Arc::clone(&codec),
             log: log.clone(),
             needs_room: group != GroupId::Meta,
+            receiver: Arc::clone(&receiver),
         };
         if !deps.door.enter(group, replica, Arc::new(serving)) {
             return Err(StartError::Running(replica));
@@ -178,6 +221,10 @@ impl<M: StateMachine> Group<M> {
             config: Arc::new(config),
             role,
             log,
+            store: deps.store.clone(),
+            snapshots,
+            transfers,
+            receiver,
             door: deps.door.clone(),
             clock: Arc::clone(&deps.clock),
         })
@@ -186,6 +233,7 @@ impl<M: StateMachine> Group<M> {
     /// Leaves the door and stops. Pending proposals end as unknown.
     pub async fn stop(&self) {
         self.door.leave(self.config.group, self.config.replica);
+        self.receiver.stop().await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, replica = %self.config.replica, "a replica did not stop cleanly");
         }
@@ -201,6 +249,26 @@ impl<M: StateMachine> Group<M> {
     #[must_use]
     pub fn replica(&self) -> ReplicaId {
         self.config.replica
+    }
+}
+
+/// What a replica with a bad snapshot starts as: a shard's is lost, and its snapshots are set aside;
+/// of the metadata group's nothing is touched (R10).
+async fn given_up(
+    deps: &GroupDeps,
+    group: GroupId,
+    replica: ReplicaId,
+    why: String,
+) -> StartError {
+    if group == GroupId::Meta {
+        return StartError::Stored(why);
+    }
+    let (losses, text) = (deps.store.losses().clone(), why.clone());
+    let marking = tokio::task::spawn_blocking(move || losses.condemn(group, replica, &text));
+    match marking.await {
+        Ok(Ok(())) => StartError::Lost(why),
+        Ok(Err(error)) => StartError::Stored(format!("{why}; setting it aside failed: {error}")),
+        Err(error) => StartError::Stored(format!("{why}; setting it aside failed: {error}")),
     }
 }
 

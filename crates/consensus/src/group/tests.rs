@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanfare_core::id::{ReplicaId, Term};
 
 use crate::testing::{Cluster, SOON};
-use crate::{ConfirmError, ProposeError};
+use crate::{ConfirmError, Due, ProposeError};
 
 const FIRST: Term = Term(0);
 
@@ -198,13 +198,8 @@ async fn a_snapshot_takes_the_place_of_the_log_it_covers() {
     {
         assert_eq!(placed.unwrap().1 as u64, *number);
     }
-    leader.group.snapshot().await.unwrap();
-    let written = async {
-        while leader.group.status().snapshot == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(SOON, written).await.unwrap();
+    let index = leader.group.snapshot(Due::Grown(0)).await.unwrap();
+    assert_eq!(leader.group.status().snapshot, index);
     leader.propose(7).await;
     cluster.stop(id).await;
     cluster.start(id).await;

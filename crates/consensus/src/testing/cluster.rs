@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_core::id::{ReplicaId, ShardId, Term};
-use fanfare_host::{Disk, MemDisk, RealClock, SystemRng};
+use fanfare_host::{Disk, Faults, FaultyDisk, MemDisk, RealClock, SystemRng, VolatileDisk};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::{Counter, Numbers};
+use super::{Aimed, Counter, Numbers};
 use crate::{
     Call, Door, Group, GroupConfig, GroupDeps, GroupId, Role, Route, Store, StoreOptions, Wire,
     WireError,
@@ -22,7 +23,7 @@ use crate::{
 /// Longer than anything in a test takes.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-const GROUP: GroupId = GroupId::Shard(ShardId(5));
+pub(crate) const GROUP: GroupId = GroupId::Shard(ShardId(5));
 
 /// All nodes' doors, and which replicas are cut off.
 #[derive(Clone, Default)]
@@ -30,7 +31,12 @@ struct Switchboard {
     doors: Arc<Mutex<BTreeMap<ReplicaId, Door>>>,
     cut: Arc<Mutex<BTreeSet<ReplicaId>>>,
     tasks: TaskTracker,
+    /// Changes the pieces of snapshots on their way; `None` breaks the way off.
+    pieces: Arc<Mutex<Option<Pieces>>>,
 }
+
+/// What becomes of a piece.
+type Pieces = Box<dyn FnMut(Bytes) -> Option<Bytes> + Send>;
 
 impl Switchboard {
     fn door(&self, route: Route) -> Result<Door, WireError> {
@@ -57,6 +63,39 @@ impl Switchboard {
 impl Wire for Switchboard {
     fn call(&self, call: Call) -> BoxFuture<'static, Result<Bytes, WireError>> {
         Box::pin(self.clone().carry(call))
+    }
+
+    fn snapshot(
+        &self,
+        route: Route,
+        mut bodies: mpsc::Receiver<Bytes>,
+    ) -> mpsc::Receiver<Result<Bytes, WireError>> {
+        let (answers, to_caller) = mpsc::channel(8);
+        let (to_door, door_bodies) = mpsc::channel(1);
+        let board = self.clone();
+        self.tasks.spawn(async move {
+            let door = match board.door(route) {
+                Ok(door) => door,
+                Err(error) => return drop(answers.send(Err(error)).await),
+            };
+            let carry = async {
+                while let Some(body) = bodies.recv().await {
+                    let body = match &mut *board.pieces.lock().unwrap() {
+                        Some(change) => change(body),
+                        None => Some(body),
+                    };
+                    let Some(body) = body.filter(|_| board.door(route).is_ok()) else {
+                        break;
+                    };
+                    if to_door.send(body).await.is_err() {
+                        break;
+                    }
+                }
+                drop(to_door);
+            };
+            tokio::join!(door.serve_snapshot(route, door_bodies, answers), carry);
+        });
+        to_caller
     }
 
     fn appends(
@@ -151,10 +190,22 @@ impl Member {
     }
 }
 
+/// What can happen to a node's disk.
+#[derive(Clone)]
+pub(crate) struct Power {
+    disk: VolatileDisk,
+    /// Of what lies beside the log.
+    pub(crate) faults: Faults,
+    /// Set by the first failure that the node must not survive.
+    pub(crate) poisoned: Arc<AtomicBool>,
+}
+
 /// Nodes 1 to n with a replica each; the disks outlive the nodes.
 pub(crate) struct Cluster {
     board: Switchboard,
     disks: BTreeMap<ReplicaId, MemDisk>,
+    stores: BTreeMap<ReplicaId, (Store, Door, Arc<RealClock>)>,
+    powers: BTreeMap<ReplicaId, Power>,
     pub(crate) members: BTreeMap<ReplicaId, Member>,
 }
 
@@ -165,6 +216,8 @@ impl Cluster {
         let mut cluster = Self {
             board,
             disks: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            powers: BTreeMap::new(),
             members: BTreeMap::new(),
         };
         for id in 1..=size {
@@ -181,21 +234,48 @@ impl Cluster {
 
     /// Starts a replica on its disk, a fresh one if it has none.
     pub(crate) async fn start(&mut self, id: ReplicaId) {
-        let disk: Arc<dyn Disk> = Arc::new(self.disks.entry(id).or_default().clone());
+        let below: Arc<dyn Disk> = Arc::new(self.disks.entry(id).or_default().clone());
+        let power = Power {
+            disk: VolatileDisk::new(below),
+            faults: Faults::default(),
+            poisoned: Arc::default(),
+        };
+        let volatile = Arc::new(power.disk.clone());
+        let faulty = FaultyDisk::new(volatile, power.faults.clone());
+        let disk: Arc<dyn Disk> = Arc::new(Aimed {
+            log: power.disk.clone(),
+            replicas: faulty,
+        });
         let clock = Arc::new(RealClock::new());
         let options = StoreOptions {
             segment_bytes: 64 << 10,
+            snapshot_after: 4 << 10,
             ..StoreOptions::new(clock.clone(), Arc::new(SystemRng))
         };
-        let poison = Arc::new(|error: &std::io::Error| panic!("{error}"));
+        let poisoned = Arc::clone(&power.poisoned);
+        let poison = Arc::new(move |_: &std::io::Error| poisoned.store(true, Ordering::SeqCst));
+        self.powers.insert(id, power);
         let store = Store::open(disk, Path::new("/data"), options, poison).unwrap();
-        let deps = GroupDeps {
-            store: store.clone(),
-            door: Door::new(),
+        self.stores.insert(id, (store, Door::new(), clock));
+        self.run(id, id).await;
+    }
+
+    /// What replicas on the disk of `node` are started with.
+    pub(crate) fn deps(&self, node: ReplicaId) -> GroupDeps {
+        let (store, door, clock) = self.stores[&node].clone();
+        GroupDeps {
+            store,
+            door,
             wire: Arc::new(self.board.clone()),
             clock,
             tasks: self.board.tasks.clone(),
-        };
+        }
+    }
+
+    /// Starts replica `id` in the open store of `node`.
+    pub(crate) async fn run(&mut self, node: ReplicaId, id: ReplicaId) {
+        let deps = self.deps(node);
+        let store = deps.store.clone();
         let config = GroupConfig {
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(200),
@@ -227,6 +307,49 @@ impl Cluster {
         let member = self.members.remove(&id).unwrap();
         member.group.stop().await;
         member.store.close().await;
+    }
+
+    /// Ends a replica as if its power went.
+    pub(crate) async fn kill(&mut self, id: ReplicaId) {
+        let power = self.power(id);
+        power.disk.kill();
+        power.poisoned.store(true, Ordering::SeqCst);
+        let member = self.members.remove(&id).unwrap();
+        member.group.stop().await;
+        member.store.close().await;
+    }
+
+    pub(crate) fn power(&self, id: ReplicaId) -> Power {
+        self.powers[&id].clone()
+    }
+
+    /// The names of all files of a replica, as its disk has them now.
+    pub(crate) fn files(&self, id: ReplicaId) -> Vec<String> {
+        let dir = format!("/data/replicas/shard-5-{id}");
+        let paths = self.powers[&id].disk.list(Path::new(&dir)).unwrap();
+        let name = |path: &std::path::PathBuf| path.file_name().unwrap().to_string_lossy().into();
+        paths.iter().map(name).collect()
+    }
+
+    /// From now on `change` says what becomes of pieces of snapshots.
+    pub(crate) fn pieces(&self, change: impl FnMut(Bytes) -> Option<Bytes> + Send + 'static) {
+        *self.board.pieces.lock().unwrap() = Some(Box::new(change));
+    }
+
+    /// The door of a node.
+    pub(crate) fn door(&self, id: ReplicaId) -> Door {
+        self.stores[&id].1.clone()
+    }
+
+    /// Waits until the replica's log reaches an index.
+    pub(crate) async fn logged(&self, id: ReplicaId, index: u64) {
+        let group = &self.members[&id].group;
+        let there = async {
+            while group.last_entry().is_none_or(|last| last.index < index) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, there).await.expect("in time");
     }
 
     pub(crate) fn cut(&self, id: ReplicaId) {

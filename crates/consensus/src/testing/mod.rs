@@ -1,7 +1,9 @@
 //! What the tests of this crate share: a toy machine, a wire in memory, a cluster in one process.
 
+mod aimed;
 mod cluster;
 mod counter;
 
-pub(crate) use cluster::{Cluster, SOON};
+use aimed::Aimed;
+pub(crate) use cluster::{Cluster, GROUP, SOON};
 pub(crate) use counter::{Counter, Numbers};

@@ -15,7 +15,7 @@ use super::index::{self, Extent, Index, Read};
 use super::record::Record;
 use super::value::Wal;
 use super::{Reserve, lock};
-use crate::OnPoison;
+use crate::{Metrics, OnPoison};
 
 /// A log without work for this long marks what it has as durable.
 const QUIET_AFTER: Duration = Duration::from_millis(50);
@@ -180,6 +180,7 @@ pub(crate) struct LogParts {
     pub(crate) reserve: Reserve,
     pub(crate) queue_bytes: usize,
     pub(crate) on_poison: OnPoison,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Log {
@@ -191,11 +192,11 @@ impl Log {
         let permit_limit = u32::try_from(parts.queue_bytes).unwrap_or(u32::MAX >> 3);
         let (end, ended) = watch::channel(false);
         let of_thread = Arc::clone(&queue);
-        let on_poison = parts.on_poison;
+        let (on_poison, metrics) = (parts.on_poison, parts.metrics);
         thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || {
-                run(wal, &of_thread, &on_poison);
+                run(wal, &of_thread, &on_poison, &metrics);
                 end.send_replace(true);
             })?;
         Ok(Self(Arc::new(Shared {
@@ -265,11 +266,18 @@ impl Log {
     /// Bytes of the log that some replica still needs, and the bytes its segments take.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
-        let index = lock(&self.0.index);
-        let used = index.segments.values();
-        used.fold((0, 0), |(live, all), used| {
-            (live + used.live, all + used.segment.bytes)
-        })
+        lock(&self.0.index).bytes()
+    }
+
+    /// The replica that holds most of the oldest segment, if the log has more than one.
+    pub(crate) fn oldest_holder(&self) -> Option<u64> {
+        lock(&self.0.index).oldest_holder()
+    }
+
+    /// The last entry of a replica that can go if of those up to `upto` the newest `keep` bytes
+    /// stay.
+    pub(crate) fn last_before(&self, replica: u64, upto: u64, keep: u64) -> Option<u64> {
+        lock(&self.0.index).last_before(replica, upto, keep)
     }
 
     /// False if free space is below the reserve (R15). Cheap: sampled at most once a second. A
@@ -309,8 +317,11 @@ impl Log {
     }
 }
 
-fn run(mut wal: Wal, queue: &Queue, on_poison: &OnPoison) {
+fn run(mut wal: Wal, queue: &Queue, on_poison: &OnPoison, metrics: &Metrics) {
     loop {
+        let (live, all) = lock(wal.index()).bytes();
+        metrics.log_live_bytes.set(live);
+        metrics.log_bytes.set(all);
         let work = queue.take(wal.is_quiet());
         let end = matches!(work, Work::End(_));
         let rests = !matches!(work, Work::Jobs(_));

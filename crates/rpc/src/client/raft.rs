@@ -56,18 +56,19 @@ impl PeerClients {
     }
 
     /// A pipeline of calls on `route` to the node `at`: bodies go in, answers come out in the same order.
-    /// An error is the last answer.
+    /// An error is the last answer. `bulk`: over the connection of large transfers.
     pub fn raft_pipeline(
         &self,
         at: &At,
         route: RaftRoute,
+        bulk: bool,
         bodies: mpsc::Receiver<Bytes>,
     ) -> mpsc::Receiver<Result<Bytes, RaftError>> {
         let (answers, rx) = mpsc::channel(PIPELINE);
         let remote = self.remote_at(at);
         self.tasks().spawn(async move {
             let ended = match remote {
-                Some(remote) => pipeline(remote, route, bodies, &answers).await,
+                Some(remote) => pipeline(remote, route, bulk, bodies, &answers).await,
                 None => Err(RaftError::UnknownNode),
             };
             if let Err(error) = ended
@@ -91,6 +92,7 @@ fn client(remote: &Remote, bulk: bool) -> RaftClient<tonic::transport::Channel> 
 async fn pipeline(
     remote: Remote,
     route: RaftRoute,
+    bulk: bool,
     bodies: mpsc::Receiver<Bytes>,
     answers: &mpsc::Sender<Result<Bytes, RaftError>>,
 ) -> Result<(), RaftError> {
@@ -100,7 +102,7 @@ async fn pipeline(
         body,
     });
     let call = remote.request(calls)?;
-    let opened = client(&remote, false).pipeline(call).await;
+    let opened = client(&remote, bulk).pipeline(call).await;
     let mut incoming = opened.map_err(Failure::from)?.into_inner();
     loop {
         let next = tokio::select! { biased;

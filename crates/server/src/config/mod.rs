@@ -39,6 +39,8 @@ pub struct Config {
     pub ops: Door,
     /// The write-ahead log.
     pub log: Log,
+    /// Messages kept for readers that come later.
+    pub history: History,
     /// How a node stops.
     pub shutdown: Shutdown,
     /// What is written to stderr.
@@ -116,6 +118,20 @@ pub struct Log {
     pub reserve: u64,
     /// Bytes of a segment. Default: 64 MiB.
     pub segment: u64,
+    /// Bytes a shard's log grows by before a snapshot takes its place, unless the last snapshot was
+    /// larger. Default: 64 MiB.
+    pub snapshot_after: u64,
+    /// Bytes of the whole log above which the shard that holds the oldest segment writes a
+    /// snapshot. Default: 2 GiB.
+    pub budget: u64,
+}
+
+/// Messages kept for readers that come later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// Bytes of memory for history over all replicas of this node. Default: 1 GiB.
+    pub budget: u64,
 }
 
 /// How a node stops.
@@ -167,6 +183,7 @@ impl Default for Config {
             peer: door(7070),
             ops: door(9100),
             log: Log::default(),
+            history: History::default(),
             shutdown: Shutdown {
                 grace: Duration::from_secs(10),
             },
@@ -209,7 +226,15 @@ impl Default for Log {
         Self {
             reserve: 0,
             segment: 64 << 20,
+            snapshot_after: 64 << 20,
+            budget: 2 << 30,
         }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { budget: 1 << 30 }
     }
 }
 

@@ -151,6 +151,21 @@ pub(super) fn check(config: &Config, out: &mut Vec<Problem>) {
         "log.segment",
         "must be from 1 MiB to 1 GiB",
     );
+    must(
+        config.history.budget >= 64 << 10,
+        "history.budget",
+        "must be at least 64 KiB (65536)",
+    );
+    must(
+        config.log.snapshot_after >= 64 << 10,
+        "log.snapshot_after",
+        "must be at least 64 KiB (65536)",
+    );
+    must(
+        config.log.budget / 4 >= config.log.segment,
+        "log.budget",
+        "must be at least 4 segments (4 × log.segment)",
+    );
 }
 
 fn is_name(raw: &str) -> bool {

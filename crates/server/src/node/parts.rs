@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
-use fanfare_cluster::{Cluster, Routes};
+use fanfare_cluster::{Admission, Cluster, Routes};
 use fanfare_consensus::{Door, GroupDeps, OnPoison, Reserve, Store, StoreOptions};
+use fanfare_core::barrier::Barriers;
 use fanfare_core::view::{Addresses, View};
 use fanfare_host::{Clock, Connector, Disk, Listener, Rng};
 use fanfare_rpc::client::{ClientSettings, PeerClients};
@@ -26,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::wire::RaftWire;
 
 /// Highest feature level this binary understands.
-pub(crate) const LEVEL: u32 = 1;
+pub(crate) const LEVEL: u32 = fanfare_core::level::KNOWN;
 
 /// Clock, chance, disk and connector.
 pub(crate) struct Machine {
@@ -45,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) groups: GroupDeps,
     pub(crate) cluster: Cluster,
+    pub(crate) barriers: Barriers,
     pub(crate) clients: PeerClients,
     /// This node's broker, once there is one.
     pub(crate) own: LatePeer,
@@ -77,7 +79,8 @@ impl Parts {
             connector,
         } = machine;
         let tracker = TaskTracker::new();
-        let store = open_store(&config, &clock, &rng, &disk, fatal.clone()).await?;
+        let metrics: Arc<Metrics> = Arc::default();
+        let store = open_store(&config, &clock, &rng, &disk, &metrics, fatal.clone()).await?;
         let health = Health::default();
         health.met(Condition::Recovered);
 
@@ -127,17 +130,26 @@ impl Parts {
             rng: Arc::clone(&rng),
             routes,
             replicas: reported,
+            barriers: mode.barriers.clone(),
             stop: stop.clone(),
         };
-        let membership = fanfare_cluster::Config::new(config.name.clone(), addresses, seeds, LEVEL);
+        let mut membership =
+            fanfare_cluster::Config::new(config.name.clone(), addresses, seeds, LEVEL);
+        membership.history_budget = config.history.budget;
+        membership.times = mode.times.unwrap_or_default();
+        // Join tokens are not built: only an open cluster lets nodes in.
+        if config.insecure_open {
+            membership.admission = Admission::Open;
+        }
         Ok(Self {
             config,
             clock,
             rng,
             health,
-            metrics: Arc::default(),
+            metrics,
             groups,
             cluster: Cluster::new(membership, deps),
+            barriers: mode.barriers.clone(),
             clients: peers,
             own,
             local,
@@ -173,10 +185,14 @@ async fn open_store(
     clock: &Arc<dyn Clock>,
     rng: &Arc<dyn Rng>,
     disk: &Arc<dyn Disk>,
+    metrics: &Metrics,
     fatal: watch::Sender<Option<Fatal>>,
 ) -> Result<Store> {
     let mut options = StoreOptions::new(Arc::clone(clock), Arc::clone(rng));
     options.segment_bytes = config.log.segment;
+    options.snapshot_after = config.log.snapshot_after;
+    options.log_budget = config.log.budget;
+    options.metrics = Arc::clone(&metrics.store);
     if config.log.reserve > 0 {
         options.reserve = Reserve {
             bytes: config.log.reserve,

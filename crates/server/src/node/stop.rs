@@ -13,6 +13,8 @@ const HAND_OVER: Duration = Duration::from_secs(3);
 const TELL: Duration = Duration::from_secs(1);
 /// How long streams may take to end after their sessions have.
 const CLOSE: Duration = Duration::from_secs(2);
+/// How long snapshots may take that make the next start short.
+const SNAPSHOTS: Duration = Duration::from_secs(5);
 /// How long groups and tasks may take to end.
 const END: Duration = Duration::from_secs(5);
 
@@ -39,6 +41,8 @@ pub(crate) async fn stop(parts: &Parts, up: Option<&Up>, grace: Duration) {
     parts.close.cancel();
     parts.tracker.close();
     if let Some(up) = up {
+        let snapshots = up.broker.snapshot_to_stop();
+        stage(clock, "writing snapshots", SNAPSHOTS.min(grace), snapshots).await;
         stage(clock, "stopping the shards", END, up.broker.shutdown()).await;
         stage(clock, "stopping the metadata group", END, up.handle.stop()).await;
     }

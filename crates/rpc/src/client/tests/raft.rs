@@ -105,7 +105,7 @@ async fn raft_calls_are_answered_refused_or_given_up() {
 async fn a_pipeline_answers_in_the_order_of_its_bodies() {
     let pair = pair().await;
     let (bodies, rx) = mpsc::channel(4);
-    let mut answers = pair.clients.raft_pipeline(&pair.at(2), route(7), rx);
+    let mut answers = pair.clients.raft_pipeline(&pair.at(2), route(7), false, rx);
     let sending = async {
         for n in 0..100_u8 {
             bodies.send(Bytes::from(vec![n])).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_pipeline_answers_in_the_order_of_its_bodies() {
 async fn a_pipeline_ends_with_its_first_error() {
     let pair = pair().await;
     let (bodies, rx) = mpsc::channel(4);
-    let mut answers = pair.clients.raft_pipeline(&pair.at(2), route(99), rx);
+    let mut answers = pair.clients.raft_pipeline(&pair.at(2), route(99), false, rx);
     bodies.send(Bytes::new()).await.unwrap();
     assert_eq!(answers.recv().await, Some(Err(RaftError::NotHere)));
     assert_eq!(answers.recv().await, None);

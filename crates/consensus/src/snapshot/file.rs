@@ -1,170 +1,141 @@
-//! Snapshots on disk: one file a replica, written beside, synced, then named (R4). Head and blocks
-//! carry checksums, and a trailer says that the file is whole.
+//! The file of a snapshot: head and blocks with checksums, and a trailer that says that it is
+//! whole. Where files lie and which one counts is not in here.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_host::{Disk, File, Open};
 
-use crate::raft_types::{LogId, SnapshotMeta};
-use crate::wal::create_dir;
-use crate::{FrozenState, format};
+use super::NodeShare;
+use crate::format;
+use crate::raft_types::SnapshotMeta;
 
 const MAGIC: &[u8; 8] = b"FANFSNP\0";
 const FORMAT: u32 = 1;
 /// Written bytes after which a sync paces the writing.
 const SYNC_EVERY: u64 = 4 << 20;
+/// The longest pause after a sync.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// No block is larger, so that a bad length cannot ask for all memory.
 const LARGEST_BLOCK: u32 = 64 << 20;
 
-/// The snapshots of one replica.
-#[derive(Clone)]
-pub(crate) struct Snapshots {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-}
-
-/// A whole snapshot on disk.
+/// A whole snapshot on disk. It stays readable through this value when a newer one has taken its
+/// place.
 #[derive(Clone)]
 pub(crate) struct SnapshotFile {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     pub(crate) meta: SnapshotMeta,
+    /// Bytes of the file.
+    pub(crate) length: u64,
+    file: Arc<dyn File>,
 }
 
-fn corrupt(path: &Path, what: &str) -> io::Error {
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// With pauses, so that the log's syncs find the disk free half of the time.
+    Paced,
+    /// As fast as the disk takes it.
+    Hurried,
+}
+
+pub(super) fn corrupt(path: &Path, what: &str) -> io::Error {
     let text = format!("snapshot {} is corrupt: {what}", path.display());
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-impl Snapshots {
-    /// The snapshots in `dir`; what was being written is removed.
-    pub(crate) fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> io::Result<Self> {
-        create_dir(disk.as_ref(), &dir)?;
-        for path in disk.list(&dir)? {
-            if path.extension().is_some_and(|end| end == "new") {
-                disk.remove(&path)?;
-            }
+/// Writes a snapshot to a new file at `path`, durable but for its name.
+pub(super) fn fill(
+    share: &NodeShare,
+    path: &Path,
+    meta: &SnapshotMeta,
+    haste: Haste,
+    blocks: &mut dyn Iterator<Item = io::Result<Bytes>>,
+) -> io::Result<SnapshotFile> {
+    let head = format::snapshot_head(meta.last_log_id.as_ref(), &meta.last_membership);
+    let mut out = Output::create(share, path, haste)?;
+    out.write(MAGIC)?;
+    out.write(&FORMAT.to_le_bytes())?;
+    let mut sum = out.block(&head)?;
+    let mut count = 0_u64;
+    for block in blocks {
+        let block = block?;
+        if block.len() > LARGEST_BLOCK as usize || block.is_empty() {
+            let text = "a block is empty or too large";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        Ok(Self { disk, dir })
+        sum = crc32c::crc32c_append(sum, &out.block(&block)?.to_le_bytes());
+        count += 1;
     }
-
-    fn path(&self, last: Option<&LogId>) -> PathBuf {
-        let (index, term) = last.map_or((0, 0), |id| (id.index, id.leader_id.term));
-        self.dir.join(format!("{index:020}-{term:020}.snapshot"))
-    }
-
-    fn paths(&self) -> io::Result<Vec<PathBuf>> {
-        let mut paths = self.disk.list(&self.dir)?;
-        paths.retain(|path| path.extension().is_some_and(|end| end == "snapshot"));
-        Ok(paths)
-    }
-
-    /// The latest snapshot, read whole and found good.
-    pub(crate) fn current(&self) -> io::Result<Option<SnapshotFile>> {
-        let Some(path) = self.paths()?.pop() else {
-            return Ok(None);
-        };
-        SnapshotFile::open(&self.disk, path).map(Some)
-    }
-
-    /// Writes a state as the latest snapshot. Durable when it returns.
-    pub(crate) fn write(
-        &self,
-        meta: &SnapshotMeta,
-        state: &mut dyn FrozenState,
-    ) -> io::Result<SnapshotFile> {
-        let mut blocks = std::iter::from_fn(|| state.next_block().map(Ok));
-        self.keep(meta, &mut blocks)
-    }
-
-    /// Takes a snapshot from anywhere as the latest one. Durable when it returns.
-    pub(crate) fn adopt(&self, from: &SnapshotFile) -> io::Result<SnapshotFile> {
-        if from.path.parent() == Some(self.dir.as_path()) {
-            return Ok(from.clone());
-        }
-        self.keep(&from.meta, &mut from.blocks()?)
-    }
-
-    fn keep(
-        &self,
-        meta: &SnapshotMeta,
-        blocks: &mut dyn Iterator<Item = io::Result<Bytes>>,
-    ) -> io::Result<SnapshotFile> {
-        let path = self.path(meta.last_log_id.as_ref());
-        let new = path.with_extension("new");
-        if let Err(error) = self.fill(&new, meta, blocks) {
-            // What was begun is of no use; that it is gone too is not what failed.
-            if let Err(error) = self.disk.remove(&new) {
-                tracing::warn!(%error, "an unfinished snapshot stays behind");
-            }
-            return Err(error);
-        }
-        self.disk.rename(&new, &path)?;
-        self.disk.sync_dir(&self.dir)?;
-        for old in self.paths()? {
-            if old != path {
-                self.disk.remove(&old)?;
-            }
-        }
-        self.disk.sync_dir(&self.dir)?;
-        Ok(SnapshotFile {
-            disk: Arc::clone(&self.disk),
-            path,
-            meta: meta.clone(),
-        })
-    }
-
-    fn fill(
-        &self,
-        path: &Path,
-        meta: &SnapshotMeta,
-        blocks: &mut dyn Iterator<Item = io::Result<Bytes>>,
-    ) -> io::Result<()> {
-        let head = format::snapshot_head(meta.last_log_id.as_ref(), &meta.last_membership);
-        let mut out = Output {
-            file: self.disk.open(path, Open::Create)?,
-            at: 0,
-            synced: 0,
-        };
-        out.write(MAGIC)?;
-        out.write(&FORMAT.to_le_bytes())?;
-        let mut sum = out.block(&head)?;
-        let mut count = 0_u64;
-        for block in blocks {
-            let block = block?;
-            if block.len() > LARGEST_BLOCK as usize || block.is_empty() {
-                let text = "a block is empty or too large";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-            }
-            sum = crc32c::crc32c_append(sum, &out.block(&block)?.to_le_bytes());
-            count += 1;
-        }
-        out.write(&0_u32.to_le_bytes())?;
-        out.write(&count.to_le_bytes())?;
-        out.write(&sum.to_le_bytes())?;
-        out.file.sync()
-    }
+    out.write(&0_u32.to_le_bytes())?;
+    out.write(&count.to_le_bytes())?;
+    out.write(&sum.to_le_bytes())?;
+    out.file.sync()?;
+    Ok(SnapshotFile {
+        path: path.to_path_buf(),
+        meta: meta.clone(),
+        length: out.at,
+        file: Arc::from(out.file),
+    })
 }
 
-/// A file that is written from its beginning.
-struct Output {
+/// A file that is written from its beginning, with a sync for each few MiB.
+pub(super) struct Output {
+    share: NodeShare,
     file: Box<dyn File>,
+    dir: PathBuf,
     at: u64,
     synced: u64,
+    since: Duration,
+    haste: Haste,
 }
 
 impl Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// A new file at `path`; what was left there by a failure before goes.
+    pub(super) fn create(share: &NodeShare, path: &Path, haste: Haste) -> io::Result<Self> {
+        let dir = path.parent().unwrap_or(path).to_path_buf();
+        share.room(&dir)?;
+        match share.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        Ok(Self {
+            share: share.clone(),
+            file: share.disk.open(path, Open::Create)?,
+            dir,
+            at: 0,
+            synced: 0,
+            since: share.clock.now(),
+            haste,
+        })
+    }
+
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
         if self.at - self.synced >= SYNC_EVERY {
             self.file.sync()?;
             self.synced = self.at;
+            self.share.room(&self.dir)?;
+            let now = self.share.clock.now();
+            if self.haste == Haste::Paced {
+                self.share
+                    .pause(now.saturating_sub(self.since).min(LONGEST_PAUSE));
+            }
+            self.since = self.share.clock.now();
         }
         Ok(())
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
     }
 
     /// Length, checksum, bytes; the checksum.
@@ -179,8 +150,10 @@ impl Output {
 
 impl SnapshotFile {
     /// Opens a snapshot and verifies all of it.
-    fn open(disk: &Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
-        let mut input = Input::open(disk.as_ref(), &path)?;
+    pub(super) fn open(disk: &dyn Disk, path: PathBuf) -> io::Result<Self> {
+        let file: Arc<dyn File> = Arc::from(disk.open(&path, Open::Read)?);
+        let length = file.len()?;
+        let mut input = Input::open(Arc::clone(&file), &path)?;
         let head = input.head.clone();
         while input.next_block()?.is_some() {}
         let (last_log_id, last_membership) =
@@ -190,15 +163,21 @@ impl SnapshotFile {
             last_membership,
         };
         Ok(Self {
-            disk: Arc::clone(disk),
             path,
             meta,
+            length,
+            file,
         })
+    }
+
+    /// Reads all of it again. An error if the disk does not give back what was written.
+    pub(crate) fn verify(&self) -> io::Result<()> {
+        self.blocks()?.try_for_each(|block| block.map(drop))
     }
 
     /// The blocks of the state, checked one by one, the trailer after the last.
     pub(crate) fn blocks(&self) -> io::Result<impl Iterator<Item = io::Result<Bytes>> + use<>> {
-        let mut input = Input::open(self.disk.as_ref(), &self.path)?;
+        let mut input = Input::open(Arc::clone(&self.file), &self.path)?;
         let mut failed = false;
         Ok(std::iter::from_fn(move || {
             if failed {
@@ -209,11 +188,19 @@ impl SnapshotFile {
             next
         }))
     }
+
+    /// The file's bytes from `at`, at most `most` of them; none at its end.
+    pub(crate) fn read(&self, at: u64, most: u64) -> io::Result<Bytes> {
+        let size = self.length.saturating_sub(at).min(most);
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        self.file.read_exact_at(&mut bytes, at)?;
+        Ok(Bytes::from(bytes))
+    }
 }
 
 /// A snapshot that is being read.
 struct Input {
-    file: Box<dyn File>,
+    file: Arc<dyn File>,
     path: PathBuf,
     at: u64,
     head: Bytes,
@@ -222,8 +209,7 @@ struct Input {
 }
 
 impl Input {
-    fn open(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
-        let file = disk.open(path, Open::Read)?;
+    fn open(file: Arc<dyn File>, path: &Path) -> io::Result<Self> {
         let path = path.to_path_buf();
         let mut input = Self {
             file,
