@@ -49,7 +49,7 @@ impl<M: StateMachine> LogStore<M> {
         })
     }
 
-    fn read(&self, from: u64, to: u64, limit: usize) -> io::Result<Vec<Entry<M>>> {
+    pub(crate) fn read(&self, from: u64, to: u64, limit: usize) -> io::Result<Vec<Entry<M>>> {
         let found = self.log.read(self.replica, from, to, limit)?;
         found.into_iter().map(|read| self.entry(read)).collect()
     }
