@@ -28,6 +28,8 @@ pub struct Status {
     /// and both need a majority. A leader's crash can leave it so until the change is said again.
     pub joint: bool,
     pub learners: Vec<ReplicaId>,
+    /// True if these members are committed: no other leader can bring the former ones back.
+    pub members_committed: bool,
     /// On the leader: entries each replica is behind.
     pub behind: Vec<(ReplicaId, u64)>,
 }

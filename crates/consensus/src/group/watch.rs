@@ -81,6 +81,13 @@ impl<M: StateMachine> Group<M> {
         self.log.extent(self.config.replica.0).last.is_none()
     }
 
+    /// The last entry of this replica's log, committed or not: of copies of one group the one with
+    /// the highest is the best.
+    #[must_use]
+    pub fn last_entry(&self) -> Option<crate::LogPosition> {
+        self.log.extent(self.config.replica.0).last
+    }
+
     /// The group as this replica sees it.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -96,6 +103,7 @@ impl<M: StateMachine> Group<M> {
                 let next = matched.map_or(0, |id| id.index + 1);
                 (ReplicaId(*replica), (last_index + 1).saturating_sub(next))
             });
+        let members_at = metrics.membership_config.log_id().map(|id| id.index);
         let members = metrics.membership_config.membership();
         Status {
             role: role_of::<M>(&metrics),
@@ -106,6 +114,8 @@ impl<M: StateMachine> Group<M> {
             voters: replicas(members.voter_ids()),
             joint: members.get_joint_config().len() > 1,
             learners: replicas(members.learner_ids()),
+            members_committed: members_at
+                .is_some_and(|at| metrics.local_committed.is_some_and(|c| c.index >= at)),
             behind: behind.collect(),
         }
     }
