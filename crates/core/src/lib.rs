@@ -2,6 +2,8 @@
 //! randomness or I/O; time is an argument. A reader learns the system from here alone.
 
 pub mod attach;
+pub mod budget;
+pub mod barrier;
 pub mod code;
 pub mod cursor;
 pub mod dedup;
@@ -10,6 +12,7 @@ pub mod gap;
 pub mod grant;
 pub mod history;
 pub mod id;
+pub mod level;
 pub mod link;
 pub mod message;
 pub mod name;
@@ -18,6 +21,7 @@ pub mod position;
 pub mod publishing;
 pub mod receipt;
 pub mod relay;
+pub mod repair;
 mod ring;
 pub mod rule;
 pub mod session;

@@ -21,6 +21,7 @@ pub fn first(nodes: &BTreeSet<NodeId>, shards: u32) -> Vec<Placement> {
         rows: rows.collect(),
         hosts: nodes.clone(),
         takers: nodes.clone(),
+        heirs: BTreeMap::new(),
         fixed: BTreeSet::new(),
     };
     plan.solve();
@@ -32,20 +33,35 @@ pub fn first(nodes: &BTreeSet<NodeId>, shards: u32) -> Vec<Placement> {
 ///
 /// A seat stays where it is unless its node is gone, lost its data or is away; without another
 /// node for it, only a seat on a gone node is given up. Draining nodes keep what they have and get
-/// nothing. Shards that have not begun stay as they are; so do those without any replica to copy
-/// from, which only an operator can repair.
+/// nothing; departing ones keep what they have until others can have it. Shards that have not begun
+/// stay as they are; so do those without any replica to copy from, which only an operator can
+/// repair.
 #[must_use]
 pub fn plan(view: &View, away: &BTreeSet<NodeId>) -> Vec<Placement> {
+    plan_around(view, away, &BTreeSet::new())
+}
+
+/// As [`plan`], but nodes that are `silent` now get nothing that they do not have.
+#[must_use]
+pub fn plan_around(
+    view: &View,
+    away: &BTreeSet<NodeId>,
+    silent: &BTreeSet<NodeId>,
+) -> Vec<Placement> {
     let sound = |id: &NodeId| {
         view.nodes.get(id).is_some_and(|node| {
             node.state != NodeState::Gone && node.store == StoreState::ReadWrite
         }) && !away.contains(id)
     };
-    let hosts: BTreeSet<NodeId> = view.nodes.keys().copied().filter(sound).collect();
+    // Replicas can be copied from these.
+    let sources: BTreeSet<NodeId> = view.nodes.keys().copied().filter(sound).collect();
+    let stays = |id: &NodeId| !view.departing.contains_key(id);
+    let hosts: BTreeSet<NodeId> = sources.iter().copied().filter(stays).collect();
     let active = |id: &NodeId| {
         view.nodes
             .get(id)
             .is_some_and(|n| n.state == NodeState::Active)
+            && !silent.contains(id)
     };
     let takers = hosts.iter().copied().filter(active).collect();
     let gone = |id: &NodeId| {
@@ -58,6 +74,11 @@ pub fn plan(view: &View, away: &BTreeSet<NodeId>) -> Vec<Placement> {
         rows: Vec::new(),
         hosts,
         takers,
+        heirs: view
+            .departing
+            .iter()
+            .filter_map(|(node, heir)| Some((*node, (*heir)?)))
+            .collect(),
         fixed: BTreeSet::new(),
     };
     let mut old = Vec::new();
@@ -68,7 +89,7 @@ pub fn plan(view: &View, away: &BTreeSet<NodeId>) -> Vec<Placement> {
             preferred: row.preferred,
         };
         let mut next = now.clone();
-        if row.begun && next.nodes.iter().any(|id| plan.hosts.contains(id)) {
+        if row.begun && next.nodes.iter().any(|id| sources.contains(id)) {
             next.nodes.retain(|id| !gone(id));
         } else {
             plan.fixed.insert(plan.rows.len());
@@ -85,8 +106,8 @@ pub fn plan(view: &View, away: &BTreeSet<NodeId>) -> Vec<Placement> {
         .collect()
 }
 
-/// The replicas of the metadata group that should vote: the three of lowest id on nodes that are
-/// not gone and whose disks count. The others learn.
+/// The replicas of the metadata group that should vote: three on nodes that are not gone and whose
+/// disks count, rather those that stay, then those of lowest id. The others learn.
 #[must_use]
 pub fn meta_voters(view: &View) -> Vec<Replica> {
     let counts = |replica: &Replica| {
@@ -94,7 +115,7 @@ pub fn meta_voters(view: &View) -> Vec<Replica> {
         node.is_some_and(|n| n.state != NodeState::Gone && n.store == StoreState::ReadWrite)
     };
     let mut sound: Vec<Replica> = view.meta.iter().copied().filter(counts).collect();
-    sound.sort_unstable();
+    sound.sort_unstable_by_key(|r| (view.departing.contains_key(&r.node), *r));
     sound.truncate(REPLICAS);
     sound
 }
@@ -106,6 +127,8 @@ struct Plan {
     hosts: BTreeSet<NodeId>,
     /// Hosts that may be given more.
     takers: BTreeSet<NodeId>,
+    /// Who is to take over the seats of a departing node.
+    heirs: BTreeMap<NodeId, NodeId>,
     /// Rows, by place, whose nodes stay as they are.
     fixed: BTreeSet<usize>,
 }
@@ -149,14 +172,15 @@ impl Plan {
             let seats = seats.get(id).copied().unwrap_or(0);
             std::cmp::Reverse((std::cmp::Reverse(seats), draw(row.shard, *id)))
         });
-        let mut free = free.into_iter();
         for seat in row.nodes.iter_mut().filter(|id| !self.hosts.contains(id)) {
-            if let Some(next) = free.next() {
-                *seat = next;
+            let heir = self.heirs.get(seat);
+            let heir = heir.and_then(|heir| free.iter().position(|id| id == heir));
+            if !free.is_empty() {
+                *seat = free.remove(heir.unwrap_or(0));
             }
         }
         let missing = wanted.saturating_sub(row.nodes.len());
-        row.nodes.extend(free.take(missing));
+        row.nodes.extend(free.into_iter().take(missing));
     }
 
     /// Moves one seat from the fullest taker to the emptiest, if that makes the table more even.

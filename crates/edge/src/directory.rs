@@ -185,7 +185,8 @@ fn is_there(view: &View, node: NodeId) -> bool {
 }
 
 fn replicas<'a>(view: &'a View, row: &'a ShardRow) -> impl Iterator<Item = NodeId> + 'a {
-    let nodes = row.replicas.iter().map(|replica| replica.node);
+    // One that is being moved away may lead until it has handed over.
+    let nodes = row.present().map(|replica| replica.node);
     nodes.filter(|node| is_there(view, *node))
 }
 

@@ -217,11 +217,12 @@ pub(crate) fn view() -> View {
         id,
         name: format!("n{id}"),
         generation: Generation(1),
-        level: 1,
+        level: fanfare_core::level::KNOWN,
         disk: DiskId(u128::from(id.0)),
         store: StoreState::ReadWrite,
         state: NodeState::Active,
         addresses: Addresses::default(),
+        history_budget: 0,
     };
     let replicas = |base: u64| {
         NODES.iter().map(move |id| Replica {
@@ -232,13 +233,15 @@ pub(crate) fn view() -> View {
     let shard = |id: u32| ShardRow {
         id: ShardId(id),
         replicas: replicas(u64::from(id) * 10).collect(),
+        leaving: Vec::new(),
+        repaired: None,
         preferred: Some(NODES[0]),
         begun: true,
     };
     View {
         version: 1,
         cluster: ClusterId(1),
-        level: 1,
+        level: fanfare_core::level::KNOWN,
         nodes: NODES.iter().map(|id| (*id, node(*id))).collect(),
         shards: vec![shard(0), shard(1)],
         payload_limit: 64 << 10,

@@ -9,7 +9,7 @@ use fanfare_core::name::TopicName;
 use fanfare_core::position::Position;
 use fanfare_core::receipt::Refusal;
 use fanfare_core::rule::Class;
-use fanfare_core::view::{Addresses, NodeState};
+use fanfare_core::view::{Addresses, NodeState, StoreState};
 
 /// Why a call was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,6 +155,16 @@ pub struct NodeOverview {
     /// `None`: a state of a newer server.
     pub state: Option<NodeState>,
     pub addresses: Addresses,
+    /// `None`: a state of a newer server, or an older one that does not say it.
+    pub store: Option<StoreState>,
+    /// To be removed once others have its replicas.
+    pub departing: bool,
+    /// Who is to take its replicas over.
+    pub heir: Option<NodeId>,
+    /// The node that answers hears it, or is it.
+    pub alive: bool,
+    /// It should vote in the metadata group.
+    pub meta_voter: bool,
 }
 
 /// One shard.
@@ -163,6 +173,8 @@ pub struct ShardOverview {
     pub leader: Option<NodeId>,
     pub term: Term,
     pub replicas: Vec<ReplicaOverview>,
+    /// Planned no more, and not let go by the group yet.
+    pub leaving: Vec<ReplicaOverview>,
 }
 
 /// One replica of a shard.

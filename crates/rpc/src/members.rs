@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_core::id::{ClusterId, DiskId, Generation, NodeId, ReplicaId, ShardId, Term};
-use fanfare_core::view::{Addresses, Command, NodeState, Outcome, StoreState, View};
+use fanfare_core::repair::Copy;
+use fanfare_core::view::{Addresses, Command, NodeState, Outcome, Refusal, StoreState, View};
 use futures_util::future::BoxFuture;
 
 /// A node as a member of a cluster: this one, or another over the network.
@@ -16,6 +17,10 @@ pub trait Members: Send + Sync + 'static {
 
     /// Makes an empty node a member. Durable when it is answered; said again, it changes nothing.
     fn adopt(&self, adopt: Adopt) -> BoxFuture<'static, Result<(), AdoptError>>;
+
+    /// Asks to be let into the cluster: `card` is of the caller, which is empty. Answered once it
+    /// is adopted; said again, it changes nothing.
+    fn join(&self, card: Card) -> BoxFuture<'static, Result<NodeId, JoinError>>;
 
     /// Proposes `command` to the metadata group, if this node leads it, and waits at most `within`.
     fn propose(
@@ -34,6 +39,9 @@ pub trait Members: Send + Sync + 'static {
 
     /// The newest view this node has applied; version 0 if none yet.
     fn view(&self, envelope: Envelope) -> BoxFuture<'static, Result<Arc<View>, CallError>>;
+
+    /// The replicas of all groups on the node, and how far their logs go.
+    fn copies(&self, envelope: Envelope) -> BoxFuture<'static, Result<Vec<Copy>, CallError>>;
 }
 
 /// Reaches the members at an address (`HOST:PORT` of a peer listener). Connects lazily: what
@@ -168,6 +176,22 @@ pub enum AdoptError {
     NotInView,
     #[error("the node's disk failed: {0}")]
     Disk(String),
+    #[error(transparent)]
+    Call(CallError),
+}
+
+/// Why a node was not let into a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// For good, as things are.
+    #[error("the cluster refuses the node")]
+    Refused(#[source] Refusal),
+    /// Nobody is let in without a credential.
+    #[error("the cluster lets no node in by itself")]
+    Closed,
+    /// Ask again.
+    #[error("not let in yet: {0}")]
+    Later(String),
     #[error(transparent)]
     Call(CallError),
 }

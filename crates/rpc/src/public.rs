@@ -1,6 +1,7 @@
 //! The services of the public gRPC listener, in core types: what `edge` and `server` implement and
 //! this crate serves (protocol section 9). Nothing of protobuf or HTTP is in here.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use fanfare_core::message::Draft;
 use fanfare_core::name::{TopicName, TopicPattern};
 use fanfare_core::position::{Epoch, Offset, Position};
 use fanfare_core::receipt::{Receipt, Refusal};
+use fanfare_core::repair::Findings;
 use fanfare_core::rule::{Class, RuleLayer};
 use fanfare_core::view::View;
 use futures_util::future::BoxFuture;
@@ -293,6 +295,64 @@ pub trait ClusterAdmin: Send + Sync + 'static {
         caller: Caller,
         shard: ShardId,
     ) -> BoxFuture<'static, Result<mpsc::Receiver<TopicDump>, Refusal>>;
+
+    /// Changes who is in the cluster or who leads. Answered once the change is recorded.
+    fn change(
+        &self,
+        caller: Caller,
+        change: ClusterChange,
+    ) -> BoxFuture<'static, Result<Changed, Refusal>>;
+
+    /// What is left of a group that lost its majority; begins it anew if the wish accepts that.
+    fn repair(
+        &self,
+        caller: Caller,
+        wish: RepairWish,
+    ) -> BoxFuture<'static, Result<Repair, Refusal>>;
+}
+
+/// What an operator wants of the cluster's nodes. Nodes are named, or told by their id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterChange {
+    /// The node is to lead nothing and have no sessions until it is started again.
+    Drain { node: String },
+    /// The node's replicas are to move away, and then it is removed for ever.
+    Remove { node: String },
+    /// The node is removed at once, though shards have fewer replicas then.
+    RemoveNow { node: String },
+    /// The node is to stay after all.
+    Stay { node: String },
+    /// As `Remove`, with the node that takes the replicas over.
+    Replace { old: String, new: String },
+    /// The node is to lead the shard.
+    Transfer { shard: ShardId, node: String },
+}
+
+/// What an operator asks about a group that lost its majority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairWish {
+    /// `None`: the metadata.
+    pub shard: Option<ShardId>,
+    /// What only the lost copies had is lost. Else nothing is changed.
+    pub accept_data_loss: bool,
+    /// Silent nodes, by name or id, that will never come back with their data.
+    pub lost: Vec<String>,
+}
+
+/// What was found of the group, and whether it began anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    pub findings: Findings,
+    /// The new beginning is recorded.
+    pub done: bool,
+}
+
+/// A change that is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    pub node: NodeId,
+    /// The view that holds it.
+    pub version: u64,
 }
 
 /// The view, and of each shard what its replicas say.
@@ -301,6 +361,8 @@ pub struct ClusterStatus {
     pub view: Arc<View>,
     /// In the order of `view.shards`.
     pub shards: Vec<ShardStatus>,
+    /// Nodes that this node hears, itself among them.
+    pub alive: BTreeSet<NodeId>,
 }
 
 /// A shard's leadership, as this node knows it.

@@ -75,6 +75,7 @@ pub(crate) fn view(nodes: &[(u64, String)]) -> View {
             peer: peer.clone(),
             ..Addresses::default()
         },
+        history_budget: 0,
     };
     View {
         version: 1,

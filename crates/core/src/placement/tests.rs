@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::ReplicaId;
 use crate::id::{ClusterId, DiskId};
+use crate::level::KNOWN;
 use crate::view::{Addresses, Bootstrap, Command, NewNode, Outcome};
 
 fn ids(nodes: u64) -> BTreeSet<NodeId> {
@@ -16,7 +17,7 @@ fn cluster(nodes: u64, shards: u32) -> View {
         id,
         name: format!("n{id}"),
         disk: DiskId(u128::from(id.0)),
-        level: 1,
+        level: KNOWN,
         addresses: Addresses {
             peer: format!("n{id}:7070"),
             ..Addresses::default()
@@ -25,7 +26,7 @@ fn cluster(nodes: u64, shards: u32) -> View {
     let mut view = View::empty();
     let made = view.apply(&Command::Bootstrap(Bootstrap {
         cluster: ClusterId(7),
-        level: 1,
+        level: KNOWN,
         payload_limit: 65_536,
         nodes: ids(nodes).into_iter().map(node).collect(),
         meta: ids(nodes)
@@ -50,7 +51,7 @@ fn join(view: &mut View, name: &str) -> NodeId {
     let joined = view.apply(&Command::AddNode {
         name: name.to_owned(),
         disk: DiskId(99),
-        level: 1,
+        level: KNOWN,
         addresses: Addresses {
             peer: "x:1".to_owned(),
             ..Addresses::default()
@@ -76,6 +77,13 @@ fn follow(view: &mut View, away: &BTreeSet<NodeId>) -> usize {
             rows,
         });
         assert!(matches!(placed, Outcome::Done { .. }), "{placed:?}");
+        for row in view.shards.clone() {
+            let replicas = row.leaving.iter().map(|r| r.id).collect();
+            view.apply(&Command::Left {
+                shard: row.id,
+                replicas,
+            });
+        }
     }
     moved
 }
@@ -242,6 +250,60 @@ fn a_draining_node_keeps_its_seats_and_its_preferences() {
         vec![],
         "a restart must not shuffle the table"
     );
+}
+
+#[test]
+fn a_departing_nodes_seats_go_to_its_heir_where_that_has_none_and_else_where_there_is_room() {
+    let mut view = cluster(4, 12);
+    let heir = join(&mut view, "heir");
+    let depart = |heir| Command::Depart {
+        node: NodeId(1),
+        heir,
+    };
+    let held = seats(&view, &ids(1))[&NodeId(1)];
+    assert!(matches!(
+        view.apply(&depart(Some(heir))),
+        Outcome::Done { .. }
+    ));
+    follow(&mut view, &BTreeSet::new());
+    assert!(!view.holds_replicas(NodeId(1)), "{:?}", view.shards);
+    assert!(seats(&view, &BTreeSet::from([heir]))[&heir] >= held);
+    assert_sound(&view, 3);
+    assert_eq!(plan(&view, &BTreeSet::new()), vec![], "settled");
+    view.apply(&Command::RemoveNode { node: NodeId(1) });
+    assert_eq!(
+        plan(&view, &BTreeSet::new()),
+        vec![],
+        "its end moves nothing"
+    );
+}
+
+#[test]
+fn a_silent_node_gets_nothing_and_keeps_what_it_has() {
+    let mut view = cluster(3, 12);
+    let silent = BTreeSet::from([join(&mut view, "new")]);
+    assert_eq!(plan_around(&view, &BTreeSet::new(), &silent), vec![]);
+    assert_ne!(plan(&view, &BTreeSet::new()), vec![]);
+    follow(&mut view, &BTreeSet::new());
+    assert_eq!(plan_around(&view, &BTreeSet::new(), &silent), vec![]);
+}
+
+#[test]
+fn who_departs_votes_in_the_metadata_group_only_if_nobody_else_can() {
+    let mut view = cluster(4, 1);
+    view.apply(&Command::Depart {
+        node: NodeId(1),
+        heir: None,
+    });
+    let voters = |view: &View| {
+        meta_voters(view)
+            .iter()
+            .map(|r| r.node.0)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(voters(&view), [2, 3, 4]);
+    view.apply(&Command::RecordDataLoss { node: NodeId(4) });
+    assert_eq!(voters(&view), [2, 3, 1]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{DiskId, Generation, NodeId, ReplicaId, ShardId};
-use crate::placement::meta_voters;
+use crate::level;
 use crate::view::{
     Addresses, Bootstrap, Command, Node, NodeState, Outcome, Placement, Refusal, Replica, ShardRow,
     StoreState, View,
@@ -30,6 +30,10 @@ impl View {
         let done = match command {
             Command::Bootstrap(bootstrap) => self.bootstrap(bootstrap),
             _ if !self.is_bootstrapped() => Err(Refusal::NotBootstrapped),
+            _ if command.level() > self.level => Err(Refusal::LevelBelow {
+                needs: command.level(),
+                level: self.level,
+            }),
             Command::AddNode {
                 name,
                 disk,
@@ -55,9 +59,18 @@ impl View {
             }),
             Command::Draining { node, generation } => self.draining(*node, *generation),
             Command::RemoveNode { node } => self.remove_node(*node),
+            Command::Depart { node, heir } => self.depart(*node, *heir),
+            Command::Stay { node } => self.stay(*node),
             Command::RecordDataLoss { node } => self.record_data_loss(*node),
             Command::ReplicasLost { node, replicas } => self.replicas_lost(*node, replicas),
             Command::Place { base, rows } => self.place(*base, rows),
+            Command::RepairShard {
+                base,
+                shard,
+                node,
+                from,
+            } => self.repair_shard(*base, *shard, *node, *from),
+            Command::Left { shard, replicas } => self.left(*shard, replicas),
             Command::ShardBegun { shard } => self.shard_begun(*shard),
             Command::PutRule { pattern, rules } => match rules.check(self.payload_limit) {
                 Err(bad) => Err(Refusal::BadRule(bad)),
@@ -76,6 +89,11 @@ impl View {
                 Ok(self.rules_changed())
             }
             Command::SetLevel { level } => self.set_level(*level),
+            Command::SetBudget {
+                node,
+                generation,
+                history,
+            } => self.set_budget(*node, *generation, *history),
         };
         match done {
             Ok(version) => Outcome::Done { version },
@@ -83,7 +101,7 @@ impl View {
         }
     }
 
-    fn changed(&mut self) -> u64 {
+    pub(super) fn changed(&mut self) -> u64 {
         self.version += 1;
         self.version
     }
@@ -112,6 +130,7 @@ impl View {
                 store: StoreState::ReadWrite,
                 state: NodeState::Active,
                 addresses: node.addresses.clone(),
+                history_budget: 0,
             };
             (node.id, row)
         });
@@ -134,8 +153,10 @@ impl View {
             view.shards.push(ShardRow {
                 id: row.shard,
                 replicas,
+                leaving: Vec::new(),
                 preferred: row.preferred,
                 begun: false,
+                repaired: None,
             });
         }
         view.changed();
@@ -143,7 +164,7 @@ impl View {
         Ok(self.version)
     }
 
-    fn new_replica(&mut self, node: NodeId) -> Replica {
+    pub(super) fn new_replica(&mut self, node: NodeId) -> Replica {
         let id = ReplicaId(self.next_replica);
         self.next_replica += 1;
         Replica { id, node }
@@ -191,6 +212,7 @@ impl View {
             store: StoreState::ReadWrite,
             state: NodeState::Active,
             addresses: addresses.clone(),
+            history_budget: 0,
         };
         self.nodes.insert(node, row);
         Ok(Outcome::Added {
@@ -249,67 +271,23 @@ impl View {
         Ok(self.changed())
     }
 
-    fn remove_node(&mut self, id: NodeId) -> Result<u64, Refusal> {
+    fn set_budget(
+        &mut self,
+        id: NodeId,
+        generation: Generation,
+        history: u64,
+    ) -> Result<u64, Refusal> {
         let version = self.version;
-        match self.nodes.get(&id) {
-            None => return Err(Refusal::UnknownNode { node: id }),
-            Some(node) if node.state == NodeState::Gone => return Ok(version),
-            // A store that counts in no quorum takes nothing away when it leaves.
-            Some(node) if node.store != StoreState::ReadWrite => {}
-            Some(_) => {
-                let voters = meta_voters(self);
-                if !self.majority_without(&voters, id) {
-                    return Err(Refusal::NoMajority { shard: None });
-                }
-                let short = |row: &&ShardRow| !self.majority_without(&row.replicas, id);
-                if let Some(row) = self.shards.iter().find(short) {
-                    return Err(Refusal::NoMajority {
-                        shard: Some(row.id),
-                    });
-                }
-            }
+        let node = self.present(id)?;
+        if generation < node.generation {
+            let recorded = node.generation;
+            return Err(Refusal::OldGeneration { node: id, recorded });
         }
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.state = NodeState::Gone;
-            node.store = StoreState::Gone;
+        if node.history_budget == history {
+            return Ok(version);
         }
-        self.meta.retain(|replica| replica.node != id);
-        self.forget_oldest_gone();
+        node.history_budget = history;
         Ok(self.changed())
-    }
-
-    /// True if `replicas` do not need `gone` for a majority of them to be on disks that count.
-    fn majority_without(&self, replicas: &[Replica], gone: NodeId) -> bool {
-        if !replicas.iter().any(|r| r.node == gone) {
-            return true;
-        }
-        let counts = |r: &&Replica| {
-            let store = self.nodes.get(&r.node).map(|node| node.store);
-            r.node != gone && store == Some(StoreState::ReadWrite)
-        };
-        replicas.iter().filter(counts).count() > replicas.len() / 2
-    }
-
-    fn forget_oldest_gone(&mut self) {
-        let gone = |node: &&Node| node.state == NodeState::Gone;
-        let held: BTreeSet<NodeId> = self
-            .shards
-            .iter()
-            .flat_map(|row| &row.replicas)
-            .map(|r| r.node)
-            .collect();
-        let many = self.nodes.values().filter(gone).count();
-        let oldest: Vec<NodeId> = self
-            .nodes
-            .values()
-            .filter(gone)
-            .map(|node| node.id)
-            .filter(|id| !held.contains(id))
-            .take(many.saturating_sub(Self::MAX_GONE))
-            .collect();
-        for id in oldest {
-            self.nodes.remove(&id);
-        }
     }
 
     fn record_data_loss(&mut self, id: NodeId) -> Result<u64, Refusal> {
@@ -357,7 +335,14 @@ impl View {
                 let node = self.nodes.get(id);
                 node.is_some_and(|node| node.state != NodeState::Gone)
             };
-            if !seen.insert(shard) || !row.is_sound() || !row.nodes.iter().all(known) {
+            // One replica of a shard a node: the group must let go the old one first.
+            let leaves = |id: &NodeId| old.leaving.iter().any(|r| r.node == *id);
+            let nodes = &row.nodes;
+            if !seen.insert(shard)
+                || !row.is_sound()
+                || !nodes.iter().all(known)
+                || nodes.iter().any(leaves)
+            {
                 return Err(Refusal::BadPlacement { shard });
             }
             // Its group may be initialised right now, with the replicas of the present row.
@@ -381,7 +366,10 @@ impl View {
                 .iter()
                 .map(|node| kept(node).unwrap_or_else(|| self.new_replica(*node)))
                 .collect();
+            let keeps = self.level >= level::LEAVING;
             if let Some(at) = self.row_mut(row.shard) {
+                at.leaving
+                    .extend(old.iter().filter(|r| keeps && !replicas.contains(r)));
                 at.replicas = replicas;
                 at.preferred = row.preferred;
             }
@@ -401,7 +389,7 @@ impl View {
         }
     }
 
-    fn row_mut(&mut self, shard: ShardId) -> Option<&mut ShardRow> {
+    pub(super) fn row_mut(&mut self, shard: ShardId) -> Option<&mut ShardRow> {
         self.shards.get_mut(usize::try_from(shard.0).ok()?)
     }
 
@@ -420,7 +408,7 @@ impl View {
     }
 
     /// The node, if it is known and not gone.
-    fn present(&mut self, id: NodeId) -> Result<&mut Node, Refusal> {
+    pub(super) fn present(&mut self, id: NodeId) -> Result<&mut Node, Refusal> {
         match self.nodes.get_mut(&id) {
             None => Err(Refusal::UnknownNode { node: id }),
             Some(node) if node.state == NodeState::Gone => Err(Refusal::NodeGone { node: id }),

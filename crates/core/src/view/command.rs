@@ -36,6 +36,17 @@ pub enum Command {
     RemoveNode {
         node: NodeId,
     },
+    /// A node is to leave for ever: its replicas move, to `heir` if one is named, and then it is
+    /// removed. Said again with another heir, the last one counts. Refused if the others could not
+    /// have as many replicas of each shard.
+    Depart {
+        node: NodeId,
+        heir: Option<NodeId>,
+    },
+    /// A node stays after all; what has moved stays where it is.
+    Stay {
+        node: NodeId,
+    },
     /// A node's disk came back empty or another (R8): it counts in no quorum until replaced.
     RecordDataLoss {
         node: NodeId,
@@ -51,6 +62,21 @@ pub enum Command {
     Place {
         base: u64,
         rows: Vec<Placement>,
+    },
+    /// An operator accepted the loss of a shard's majority: its group begins anew on `node`, as one
+    /// fresh replica, from what replica `from` there has. `base` is the version of the view in which
+    /// the copies were compared.
+    RepairShard {
+        base: u64,
+        shard: ShardId,
+        node: NodeId,
+        from: ReplicaId,
+    },
+    /// A shard's group has let go replicas that are planned no more, by a committed change: they
+    /// may be deleted.
+    Left {
+        shard: ShardId,
+        replicas: Vec<ReplicaId>,
     },
     /// A shard's group has its first entry: nobody initialises it again, and it may be moved.
     ShardBegun {
@@ -72,6 +98,13 @@ pub enum Command {
     /// Raises the feature level; refused while a node's binary is below it.
     SetLevel {
         level: u32,
+    },
+    /// A node's budget of history by its configuration, in bytes. Of an older start than the
+    /// recorded one, it is refused.
+    SetBudget {
+        node: NodeId,
+        generation: Generation,
+        history: u64,
     },
 }
 
@@ -160,9 +193,22 @@ pub enum Refusal {
     LevelNotAbove { level: u32 },
     #[error("node {node} knows feature level {level} at most")]
     NodeBelow { node: NodeId, level: u32 },
+    /// Once every node runs a newer binary: `fanfare cluster upgrade`.
+    #[error("this needs feature level {needs}, and the cluster has {level}")]
+    LevelBelow { needs: u32, level: u32 },
     /// `shard`: of which one, `None` for the metadata group.
     #[error("a group would be left without a majority")]
     NoMajority { shard: Option<ShardId> },
+    /// `nodes`: that could hold replicas without it.
+    #[error("shard {shard} has {replicas} replicas, and only {nodes} other nodes could hold them")]
+    TooFewNodes {
+        shard: ShardId,
+        replicas: u32,
+        nodes: u32,
+    },
+    /// The heir is the node itself, leaves, or has lost its data.
+    #[error("node {node} cannot take replicas over")]
+    BadHeir { node: NodeId },
     /// Plan again, from this version.
     #[error("the view has changed to version {version}")]
     StalePlan { version: u64 },

@@ -3,9 +3,14 @@
 
 mod apply;
 mod command;
+mod depart;
+mod repair;
+#[cfg(test)]
+mod departures;
 #[cfg(test)]
 mod stories;
 
+pub use repair::Repaired;
 pub use command::{Bootstrap, Command, NewNode, Outcome, Placement, Refusal};
 
 use std::collections::BTreeMap;
@@ -23,6 +28,9 @@ pub struct View {
     /// Feature level: what every binary of the cluster understands.
     pub level: u32,
     pub nodes: BTreeMap<NodeId, Node>,
+    /// Nodes that are to be removed once others have their replicas, each with the node that is to
+    /// take them over, if one is named.
+    pub departing: BTreeMap<NodeId, Option<NodeId>>,
     /// Replicas of the metadata group itself, one a node; [`placement::meta_voters`] says which vote.
     ///
     /// [`placement::meta_voters`]: crate::placement::meta_voters
@@ -51,6 +59,8 @@ pub struct Node {
     pub store: StoreState,
     pub state: NodeState,
     pub addresses: Addresses,
+    /// Bytes of history that it may hold over all its replicas; 0 until it has told.
+    pub history_budget: u64,
 }
 
 /// Where a node is reached, each `HOST:PORT`.
@@ -94,10 +104,15 @@ pub struct Replica {
 pub struct ShardRow {
     pub id: ShardId,
     pub replicas: Vec<Replica>,
+    /// Replicas that are planned no more and that the group has not let go yet: they vote, are
+    /// reached and keep their files until it has.
+    pub leaving: Vec<Replica>,
     /// Which node should lead it when all is calm.
     pub preferred: Option<NodeId>,
     /// True once its group has its first entry: from then on nobody initialises it again.
     pub begun: bool,
+    /// Set once an operator has accepted the loss of its majority: where its group began anew.
+    pub repaired: Option<Repaired>,
 }
 
 impl View {
@@ -117,6 +132,7 @@ impl View {
             cluster: ClusterId(0),
             level: 0,
             nodes: BTreeMap::new(),
+            departing: BTreeMap::new(),
             meta: Vec::new(),
             shards: Vec::new(),
             rules: RuleTable::default(),
@@ -136,6 +152,26 @@ impl View {
         self.nodes
             .values()
             .filter(|node| node.state != NodeState::Gone)
+    }
+
+    /// True if rows keep replicas that are planned no more until their groups have let them go. Below
+    /// that level of the cluster a replica itself must see that its group has.
+    pub fn keeps_leaving(&self) -> bool {
+        self.level >= crate::level::LEAVING
+    }
+
+    /// True if a replica of a shard was given up for ever: its id was given, and no row has it any
+    /// more. Holds of every later view, too.
+    pub fn has_left(&self, shard: ShardId, replica: ReplicaId) -> bool {
+        let row = self.shard(shard);
+        replica.0 < self.next_replica
+            && row.is_some_and(|row| row.present().all(|r| r.id != replica))
+    }
+
+    /// True if any shard still has a replica on the node, or has not let one go.
+    pub fn holds_replicas(&self, node: NodeId) -> bool {
+        let mut present = self.shards.iter().flat_map(ShardRow::present);
+        present.any(|replica| replica.node == node)
     }
 
     /// The replica of the metadata group on a node.
@@ -163,7 +199,7 @@ impl View {
 
     /// The node that holds a replica of any group.
     pub fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
-        let shards = self.shards.iter().flat_map(|row| &row.replicas);
+        let shards = self.shards.iter().flat_map(ShardRow::present);
         self.meta
             .iter()
             .chain(shards)
@@ -176,5 +212,16 @@ impl ShardRow {
     /// The replica of the shard on a node.
     pub fn on(&self, node: NodeId) -> Option<ReplicaId> {
         self.replicas.iter().find(|r| r.node == node).map(|r| r.id)
+    }
+
+    /// True if `replica` is of a group that is over, since the shard began anew after it: nobody
+    /// follows it, and what it has was left behind by an operator who accepted that.
+    pub fn is_over(&self, replica: ReplicaId) -> bool {
+        self.repaired.is_some_and(|repaired| replica < repaired.to)
+    }
+
+    /// The replicas that are to run: those planned, and those that the group has not let go yet.
+    pub fn present(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.iter().chain(&self.leaving)
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::level::KNOWN;
 use crate::placement;
 use crate::rule::{CreatePolicy, RuleLayer};
 
 const CLUSTER: ClusterId = ClusterId(42);
 
-fn addresses(name: &str) -> Addresses {
+pub(super) fn addresses(name: &str) -> Addresses {
     Addresses {
         peer: format!("{name}:7070"),
         ..Addresses::default()
@@ -20,7 +21,7 @@ fn new_node(id: u64) -> NewNode {
         id: NodeId(id),
         name: format!("n{id}"),
         disk: DiskId(u128::from(id)),
-        level: 1,
+        level: KNOWN,
         addresses: addresses(&format!("n{id}")),
     }
 }
@@ -33,7 +34,7 @@ fn bootstrap(nodes: u64) -> Bootstrap {
     };
     Bootstrap {
         cluster: CLUSTER,
-        level: 1,
+        level: KNOWN,
         payload_limit: 65_536,
         nodes: (1..=nodes).map(new_node).collect(),
         meta: ids.iter().map(meta).collect(),
@@ -41,13 +42,13 @@ fn bootstrap(nodes: u64) -> Bootstrap {
     }
 }
 
-fn cluster(nodes: u64) -> View {
+pub(super) fn cluster(nodes: u64) -> View {
     let mut view = View::empty();
     done(&mut view, &Command::Bootstrap(bootstrap(nodes)));
     view
 }
 
-fn done(view: &mut View, command: &Command) -> u64 {
+pub(super) fn done(view: &mut View, command: &Command) -> u64 {
     match view.apply(command) {
         Outcome::Done { version } => version,
         other @ (Outcome::Added { .. } | Outcome::Refused(_)) => {
@@ -57,7 +58,7 @@ fn done(view: &mut View, command: &Command) -> u64 {
 }
 
 /// The refusal of a command, which must change nothing.
-fn refused(view: &mut View, command: &Command) -> Refusal {
+pub(super) fn refused(view: &mut View, command: &Command) -> Refusal {
     let before = view.clone();
     match view.apply(command) {
         Outcome::Refused(refusal) => {
@@ -70,17 +71,17 @@ fn refused(view: &mut View, command: &Command) -> Refusal {
     }
 }
 
-fn started(node: u64, generation: u64) -> Command {
+pub(super) fn started(node: u64, generation: u64) -> Command {
     Command::NodeStarted {
         node: NodeId(node),
         generation: Generation(generation),
         disk: DiskId(u128::from(node)),
-        level: 1,
+        level: KNOWN,
         addresses: addresses(&format!("n{node}")),
     }
 }
 
-fn begin_all(view: &mut View) {
+pub(super) fn begin_all(view: &mut View) {
     for shard in 0..4 {
         done(
             view,
@@ -249,7 +250,7 @@ fn ids_are_never_given_again() {
         let added = view.apply(&Command::AddNode {
             name: name.to_owned(),
             disk: DiskId(77),
-            level: 1,
+            level: KNOWN,
             addresses: addresses(name),
         });
         let Outcome::Added { node, replica, .. } = added else {
@@ -280,7 +281,7 @@ fn a_name_is_taken_while_its_node_lives() {
     let taken = Command::AddNode {
         name: "n2".to_owned(),
         disk: DiskId(77),
-        level: 1,
+        level: KNOWN,
         addresses: addresses("n2"),
     };
     assert_eq!(
@@ -311,6 +312,19 @@ fn a_replica_that_comes_back_to_a_node_has_a_fresh_id() {
         view.shards[0].replicas[..2],
         before[..2],
         "who stays keeps its replica"
+    );
+    let back = to(&view, home.clone());
+    assert_eq!(
+        refused(&mut view, &back),
+        Refusal::BadPlacement { shard },
+        "its group has not let go the old one"
+    );
+    done(
+        &mut view,
+        &Command::Left {
+            shard,
+            replicas: vec![before[2].id],
+        },
     );
     let back = to(&view, home.clone());
     done(&mut view, &back);
@@ -410,33 +424,4 @@ fn rules_carry_the_version_of_the_view_that_holds_them() {
         refused(&mut view, &Command::DeleteRule { pattern }),
         Refusal::NoSuchRule
     );
-}
-
-#[test]
-fn the_level_rises_once_all_binaries_know_it_and_older_ones_do_not_start() {
-    let mut view = cluster(2);
-    let newer = |node: u64, generation: u64| {
-        let mut command = started(node, generation);
-        if let Command::NodeStarted { level, .. } = &mut command {
-            *level = 2;
-        }
-        command
-    };
-    done(&mut view, &newer(1, 1));
-    let below = refused(&mut view, &Command::SetLevel { level: 2 });
-    assert_eq!(
-        below,
-        Refusal::NodeBelow {
-            node: NodeId(2),
-            level: 1
-        }
-    );
-    done(&mut view, &newer(2, 1));
-    done(&mut view, &Command::SetLevel { level: 2 });
-    assert_eq!(
-        refused(&mut view, &started(1, 2)),
-        Refusal::BinaryTooOld { level: 2 }
-    );
-    let again = refused(&mut view, &Command::SetLevel { level: 2 });
-    assert_eq!(again, Refusal::LevelNotAbove { level: 2 });
 }

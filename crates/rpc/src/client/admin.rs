@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fanfare_core::id::{NodeId, ShardId};
 use fanfare_core::name::{TopicName, TopicPattern};
 use fanfare_core::position::Epoch;
 use fanfare_core::rule::RuleLayer;
@@ -10,12 +11,16 @@ use tonic::transport::Channel;
 use super::channel::MAX_MESSAGE;
 use super::public::{PublicClient, answer};
 use crate::convert::heard::heard_rule;
+use crate::convert::repair::repair;
 use crate::heard::{CallError, Overview};
 use crate::pb::v1 as pb;
 use crate::pb::v1::cluster_admin_client::ClusterAdminClient;
 use crate::pb::v1::topic_admin_client::TopicAdminClient;
-use crate::public::Sample;
+use crate::public::{Changed, ClusterChange, Repair, RepairWish, Sample};
 use crate::topics::TopicInfo;
+
+/// How long a repair may take: a copy is read whole before it is answered.
+const REPAIR: Duration = Duration::from_secs(120);
 
 impl PublicClient {
     fn topics(&self) -> TopicAdminClient<Channel> {
@@ -125,6 +130,78 @@ impl PublicClient {
         let call = self.request(pb::WatchViewRequest {});
         let incoming = answer(self.settings.work, self.cluster().watch_view(call)).await?;
         Ok(Overviews { incoming })
+    }
+
+    /// Has a change of nodes recorded; a transfer only by the node that leads the shard. What it
+    /// concerns, and the view that holds it, if the server says so.
+    pub async fn change(&self, change: ClusterChange) -> Result<Option<Changed>, CallError> {
+        let mut door = self.cluster();
+        let remove = |node, fewer_replicas, stay| pb::RemoveNodeRequest {
+            node,
+            fewer_replicas,
+            stay,
+        };
+        let pb::NodeChange { node, version } = match change {
+            ClusterChange::Drain { node } => {
+                let (within, call) = self.work(pb::DrainNodeRequest { node });
+                answer(within, door.drain_node(call)).await?
+            }
+            ClusterChange::Remove { node } => {
+                let (within, call) = self.work(remove(node, false, false));
+                answer(within, door.remove_node(call)).await?
+            }
+            ClusterChange::RemoveNow { node } => {
+                let (within, call) = self.work(remove(node, true, false));
+                answer(within, door.remove_node(call)).await?
+            }
+            ClusterChange::Stay { node } => {
+                let (within, call) = self.work(remove(node, false, true));
+                answer(within, door.remove_node(call)).await?
+            }
+            ClusterChange::Replace { old, new } => {
+                let (within, call) = self.work(pb::ReplaceNodeRequest { old, new });
+                answer(within, door.replace_node(call)).await?
+            }
+            ClusterChange::Transfer { shard, node } => {
+                let shard = shard.0;
+                let (within, call) = self.work(pb::TransferShardRequest { shard, node });
+                answer(within, door.transfer_shard(call)).await?;
+                return Ok(None);
+            }
+        };
+        let node = NodeId(node);
+        Ok(Some(Changed { node, version }))
+    }
+
+    /// What is left of a shard, or of the metadata, that lost its majority; begins it anew if the
+    /// wish accepts that.
+    pub async fn repair(&self, wish: RepairWish) -> Result<Repair, CallError> {
+        let RepairWish {
+            shard,
+            accept_data_loss,
+            lost,
+        } = wish;
+        let mut door = self.cluster();
+        let answered = match shard {
+            Some(ShardId(shard)) => {
+                let (_, mut call) = self.work(pb::RepairShardRequest {
+                    shard,
+                    accept_data_loss,
+                    lost,
+                });
+                call.set_timeout(REPAIR);
+                answer(REPAIR, door.repair_shard(call)).await?
+            }
+            None => {
+                let (_, mut call) = self.work(pb::RepairMetadataRequest {
+                    accept_data_loss,
+                    lost,
+                });
+                call.set_timeout(REPAIR);
+                answer(REPAIR, door.repair_metadata(call)).await?
+            }
+        };
+        Ok(repair(answered, shard)?)
     }
 
     /// Where topics stand; those that do not exist are left out.

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_core::id::NodeId;
+use fanfare_core::repair::Copy;
 use fanfare_core::view::{Command, Outcome, View};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tonic::transport::Channel;
 
-use crate::convert::membership::{adopted, propose_to_pb, proposed};
+use crate::convert::membership::{adopted, joined, propose_to_pb, proposed};
 use crate::convert::{Malformed, required};
 use crate::members::{
-    Adopt, AdoptError, Beat, CallError, Card, Dial, Envelope, Members, ProposeError,
+    Adopt, AdoptError, Beat, CallError, Card, Dial, Envelope, JoinError, Members, ProposeError,
 };
 use crate::pb::peer as pb;
 use crate::pb::peer::members_client::MembersClient;
@@ -21,6 +23,9 @@ use super::pool::PeerClients;
 
 /// What a proposal may take beyond its own time.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long letting a node in may take: a proposal, and its adoption.
+const JOIN: Duration = Duration::from_secs(15);
 
 impl Dial for PeerClients {
     fn members(&self, address: &str) -> Arc<dyn Members> {
@@ -59,6 +64,12 @@ impl RemoteMembers {
         answer(self.settings.work, self.client()?.adopt(call)).await
     }
 
+    async fn ask_join(&self, card: Card) -> Result<pb::JoinAnswer, Failure> {
+        let card = Some(card.into());
+        let call = request(pb::JoinRequest { card }, JOIN);
+        answer(JOIN, self.client()?.join(call)).await
+    }
+
     async fn ask_propose(
         &self,
         call: pb::ProposeRequest,
@@ -71,6 +82,14 @@ impl RemoteMembers {
     async fn ask_beat(&self, call: pb::HeartbeatRequest) -> Result<pb::HeartbeatAnswer, Failure> {
         let call = request(call, self.settings.question);
         answer(self.settings.question, self.client()?.heartbeat(call)).await
+    }
+
+    async fn ask_copies(&self, envelope: Envelope) -> Result<pb::CopiesAnswer, Failure> {
+        let call = pb::CopiesRequest {
+            envelope: Some(envelope.into()),
+        };
+        let call = request(call, self.settings.question);
+        answer(self.settings.question, self.client()?.copies(call)).await
     }
 
     async fn ask_view(&self, envelope: Envelope) -> Result<pb::ViewAnswer, Failure> {
@@ -133,6 +152,18 @@ impl Members for RemoteMembers {
         .boxed()
     }
 
+    fn join(&self, card: Card) -> BoxFuture<'static, Result<NodeId, JoinError>> {
+        let to = self.clone();
+        async move {
+            let raw = to
+                .ask_join(card)
+                .await
+                .map_err(|failure| JoinError::Call(failure.into()))?;
+            joined(raw).map_err(|bad| JoinError::Call(bad.into()))?
+        }
+        .boxed()
+    }
+
     fn propose(
         &self,
         envelope: Envelope,
@@ -175,6 +206,20 @@ impl Members for RemoteMembers {
             match required(result, "result")? {
                 pb::heartbeat_answer::Result::Beat(beat) => Ok(beat.try_into()?),
                 pb::heartbeat_answer::Result::Error(error) => Err(error.try_into()?),
+            }
+        }
+        .boxed()
+    }
+
+    fn copies(&self, envelope: Envelope) -> BoxFuture<'static, Result<Vec<Copy>, CallError>> {
+        let to = self.clone();
+        async move {
+            let pb::CopiesAnswer { result } = to.ask_copies(envelope).await?;
+            match required(result, "result")? {
+                pb::copies_answer::Result::Copies(pb::Copies { copies }) => {
+                    Ok(copies.into_iter().map(Into::into).collect())
+                }
+                pb::copies_answer::Result::Error(error) => Err(error.try_into()?),
             }
         }
         .boxed()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_core::code::Code;
 use fanfare_core::gap::{Page, Policy, Since, Standing};
-use fanfare_core::id::{Generation, NodeId, ShardId, Term};
+use fanfare_core::id::{Generation, NodeId, ReplicaId, ShardId, Term};
 use fanfare_core::link::{
     Attach, AttachId, EdgeSays, LeaderSays, NoRead, PageRequest, PublishAnswer, PublishRequest,
     Redirect, Run, StandRequest, Verdict,
@@ -15,6 +15,7 @@ use fanfare_core::link::{
 use fanfare_core::message::{Ack, Content, Draft, Message};
 use fanfare_core::position::Position;
 use fanfare_core::receipt::{Reached, Receipt, Refusal};
+use fanfare_core::repair::Copy;
 use fanfare_core::rule::Class;
 use fanfare_core::view::{Addresses, Command, NodeState, Outcome, StoreState, View};
 use fanfare_host::TcpConnector;
@@ -25,8 +26,8 @@ use tokio_util::task::TaskTracker;
 use super::{At, ClientSettings, PeerClients};
 use crate::identity::{Identity, Reason};
 use crate::members::{
-    Adopt, AdoptError, Beat, CallError, Card, Dial as _, Envelope, Known, Members, ProposeError,
-    Stage,
+    Adopt, AdoptError, Beat, CallError, Card, Dial as _, Envelope, JoinError, Known, Members,
+    ProposeError, Stage,
 };
 use crate::peer::{Peer, Peers as _};
 use crate::raft::{RaftCall, RaftDoor, RaftError, RaftRoute};
@@ -270,6 +271,18 @@ impl Members for Script {
         .boxed()
     }
 
+    fn join(&self, card: Card) -> BoxFuture<'static, Result<NodeId, JoinError>> {
+        std::future::ready(match card.name.as_str() {
+            "n4" => Ok(NodeId(4)),
+            "stranger" => Err(JoinError::Closed),
+            "taken" => Err(JoinError::Refused(fanfare_core::view::Refusal::NameTaken {
+                node: NodeId(1),
+            })),
+            _ => Err(JoinError::Later("no leader".to_owned())),
+        })
+        .boxed()
+    }
+
     fn propose(
         &self,
         _envelope: Envelope,
@@ -304,6 +317,20 @@ impl Members for Script {
             }),
         })
         .boxed()
+    }
+
+    fn copies(&self, envelope: Envelope) -> BoxFuture<'static, Result<Vec<Copy>, CallError>> {
+        let copies = [None, Some(ShardId(4))].map(|shard| Copy {
+            shard,
+            replica: ReplicaId(envelope.to.0),
+            last: shard.map(|_| fanfare_core::shard::At {
+                term: Term(3),
+                index: 8,
+            }),
+            voters: vec![ReplicaId(1), ReplicaId(2)],
+            serves: shard.is_none(),
+        });
+        std::future::ready(Ok(copies.to_vec())).boxed()
     }
 
     fn view(&self, _envelope: Envelope) -> BoxFuture<'static, Result<Arc<View>, CallError>> {

@@ -1,8 +1,9 @@
 //! The cluster for administrators: view, samples, dumps.
 
 use fanfare_core::id::{Generation, NodeId, ReplicaId, Term};
+use fanfare_core::placement::meta_voters;
 use fanfare_core::position::Epoch;
-use fanfare_core::view::{Addresses, Node, NodeState, Replica, ShardRow};
+use fanfare_core::view::{Addresses, Node, NodeState, Replica, ShardRow, StoreState};
 
 use super::id_bytes;
 use crate::pb::v1 as pb;
@@ -12,12 +13,28 @@ use crate::public::{ClusterStatus, Sample, ShardStatus, TopicDump};
 const DUMP_ROWS: usize = 10_000;
 
 impl From<&ClusterStatus> for pb::ClusterView {
-    fn from(ClusterStatus { view, shards }: &ClusterStatus) -> Self {
+    fn from(status: &ClusterStatus) -> Self {
+        let ClusterStatus {
+            view,
+            shards,
+            alive,
+        } = status;
+        let voters = meta_voters(view);
         let unknown = ShardStatus::default();
         let statuses = shards.iter().chain(std::iter::repeat(&unknown));
         Self {
             version: view.version,
-            nodes: view.nodes.values().map(node).collect(),
+            nodes: view
+                .nodes
+                .values()
+                .map(|row| pb::Node {
+                    departing: view.departing.contains_key(&row.id),
+                    heir: view.departing.get(&row.id).and_then(|h| h.map(|h| h.0)),
+                    alive: alive.contains(&row.id),
+                    meta_voter: voters.iter().any(|r| r.node == row.id),
+                    ..node(row)
+                })
+                .collect(),
             shards: view
                 .shards
                 .iter()
@@ -35,15 +52,21 @@ fn node(row: &Node) -> pb::Node {
         generation,
         level: _,
         disk: _,
-        store: _,
+        store,
         state,
         addresses,
+        history_budget: _,
     } = row;
     let (NodeId(id), Generation(generation)) = (*id, *generation);
     let state = match state {
         NodeState::Active => pb::NodeState::Active,
         NodeState::Draining => pb::NodeState::Draining,
         NodeState::Gone => pb::NodeState::Gone,
+    };
+    let store = match store {
+        StoreState::ReadWrite => pb::StoreState::ReadWrite,
+        StoreState::DataLoss => pb::StoreState::DataLoss,
+        StoreState::Gone => pb::StoreState::Gone,
     };
     let Addresses {
         peer,
@@ -63,6 +86,8 @@ fn node(row: &Node) -> pb::Node {
         state: state.into(),
         addresses,
         name: name.clone(),
+        store: store.into(),
+        ..Default::default()
     }
 }
 
@@ -88,6 +113,7 @@ fn shard(row: &ShardRow, now: &ShardStatus) -> pb::Shard {
         leader: leader.map(|NodeId(node)| node),
         term: *term,
         replicas: row.replicas.iter().map(replica).collect(),
+        leaving: row.leaving.iter().map(replica).collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use fanfare_core::id::{Generation, NodeId, ReplicaId, Term};
 use fanfare_core::name::TopicPattern;
 use fanfare_core::position::Epoch;
 use fanfare_core::rule::{RuleLayer, Rules};
-use fanfare_core::view::{Addresses, NodeState};
+use fanfare_core::view::{Addresses, NodeState, StoreState};
 use tonic_types::{ErrorDetails, RpcStatusExt as _, StatusExt as _};
 
 use super::message::{class, gap_of_pb, message_of_pb, real};
@@ -283,7 +283,18 @@ impl From<pb::Node> for NodeOverview {
             state,
             addresses,
             name,
+            store,
+            departing,
+            heir,
+            alive,
+            meta_voter,
         } = node;
+        let store = match pb::StoreState::try_from(store) {
+            Ok(pb::StoreState::ReadWrite) => Some(StoreState::ReadWrite),
+            Ok(pb::StoreState::DataLoss) => Some(StoreState::DataLoss),
+            Ok(pb::StoreState::Gone) => Some(StoreState::Gone),
+            Ok(pb::StoreState::Unspecified) | Err(_) => None,
+        };
         let state = match pb::NodeState::try_from(state) {
             Ok(pb::NodeState::Active) => Some(NodeState::Active),
             Ok(pb::NodeState::Draining) => Some(NodeState::Draining),
@@ -307,6 +318,11 @@ impl From<pb::Node> for NodeOverview {
                 grpc,
                 ops,
             },
+            store,
+            departing,
+            heir: heir.map(NodeId),
+            alive,
+            meta_voter,
         }
     }
 }
@@ -317,6 +333,7 @@ impl From<pb::Shard> for ShardOverview {
             leader,
             term,
             replicas,
+            leaving,
         } = shard;
         let replica = |pb::Replica { id, node, behind }| ReplicaOverview {
             id: ReplicaId(id),
@@ -327,6 +344,7 @@ impl From<pb::Shard> for ShardOverview {
             leader: leader.map(NodeId),
             term: Term(term),
             replicas: replicas.into_iter().map(replica).collect(),
+            leaving: leaving.into_iter().map(replica).collect(),
         }
     }
 }

@@ -9,7 +9,8 @@ use super::stored::view::{state, state_to_pb, store, store_to_pb};
 use super::view_refusal;
 use super::{Malformed, id_bytes, id128, required};
 use crate::members::{
-    Adopt, AdoptError, Beat, CallError, Card, Envelope, Known, ProposeError, ReplicaStatus, Stage,
+    Adopt, AdoptError, Beat, CallError, Card, Envelope, JoinError, Known, ProposeError,
+    ReplicaStatus, Stage,
 };
 use crate::pb::peer as pb;
 
@@ -291,6 +292,35 @@ pub(crate) fn propose(raw: pb::ProposeRequest) -> Result<(Envelope, Command, Dur
         required(command, "command")?.try_into()?,
         Duration::from_millis(within_ms.into()),
     ))
+}
+
+impl From<Result<NodeId, JoinError>> for pb::JoinAnswer {
+    fn from(result: Result<NodeId, JoinError>) -> Self {
+        use pb::join_answer::{Empty, Result as Answer};
+        let result = match result {
+            Ok(NodeId(node)) => Answer::Node(node),
+            Err(JoinError::Refused(refusal)) => Answer::Refused(view_refusal::to_pb(&refusal)),
+            Err(JoinError::Closed) => Answer::Closed(Empty {}),
+            Err(JoinError::Later(why)) => Answer::Later(why),
+            Err(JoinError::Call(error)) => Answer::Call(error.into()),
+        };
+        Self {
+            result: Some(result),
+        }
+    }
+}
+
+/// The answer to a node that asks to be let in.
+pub(crate) fn joined(raw: pb::JoinAnswer) -> Result<Result<NodeId, JoinError>, Malformed> {
+    use pb::join_answer::{Empty, Result as Answer};
+    let pb::JoinAnswer { result } = raw;
+    Ok(match required(result, "result")? {
+        Answer::Node(node) => Ok(NodeId(node)),
+        Answer::Refused(refusal) => Err(JoinError::Refused(view_refusal::of_pb(refusal)?)),
+        Answer::Closed(Empty {}) => Err(JoinError::Closed),
+        Answer::Later(why) => Err(JoinError::Later(why)),
+        Answer::Call(error) => Err(JoinError::Call(error.try_into()?)),
+    })
 }
 
 impl From<Result<Outcome, ProposeError>> for pb::ProposeAnswer {

@@ -11,6 +11,7 @@ pub(crate) mod message;
 pub(crate) mod raft;
 pub(crate) mod read;
 pub(crate) mod refusal;
+pub(crate) mod repair;
 pub(crate) mod session;
 pub mod stored;
 #[cfg(test)]

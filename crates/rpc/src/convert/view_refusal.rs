@@ -56,10 +56,24 @@ pub(super) fn to_pb(refusal: &Refusal) -> pb::ViewRefusal {
             number: (*level).into(),
             ..node(Kind::NodeBelow, *id)
         },
+        Refusal::LevelBelow { needs, level } => pb::ViewRefusal {
+            low: (*level).into(),
+            ..number(Kind::LevelBelow, (*needs).into())
+        },
         Refusal::NoMajority { shard: id } => pb::ViewRefusal {
             shard: id.map(|ShardId(id)| id),
             ..of(Kind::NoMajority)
         },
+        Refusal::TooFewNodes {
+            shard: id,
+            replicas,
+            nodes,
+        } => pb::ViewRefusal {
+            low: (*replicas).into(),
+            high: (*nodes).into(),
+            ..shard(Kind::TooFewNodes, *id)
+        },
+        Refusal::BadHeir { node: id } => node(Kind::BadHeir, *id),
         Refusal::StalePlan { version } => number(Kind::StalePlan, *version),
         Refusal::BadPlacement { shard: id } => shard(Kind::BadPlacement, *id),
         Refusal::NotBegun { shard: id } => shard(Kind::NotBegun, *id),
@@ -119,9 +133,20 @@ pub(super) fn of_pb(raw: pb::ViewRefusal) -> Result<Refusal, Malformed> {
             node,
             level: level()?,
         },
+        Kind::LevelBelow => Refusal::LevelBelow {
+            needs: level()?,
+            level: u32::try_from(low)
+                .map_err(|_| Malformed::new("refused.low", "is no level"))?,
+        },
         Kind::NoMajority => Refusal::NoMajority {
             shard: shard.map(ShardId),
         },
+        Kind::TooFewNodes => Refusal::TooFewNodes {
+            shard: shard_id()?,
+            replicas: u32::try_from(low).unwrap_or(u32::MAX),
+            nodes: u32::try_from(high).unwrap_or(u32::MAX),
+        },
+        Kind::BadHeir => Refusal::BadHeir { node },
         Kind::StalePlan => Refusal::StalePlan { version: number },
         Kind::BadPlacement => Refusal::BadPlacement { shard: shard_id()? },
         Kind::NotBegun => Refusal::NotBegun { shard: shard_id()? },

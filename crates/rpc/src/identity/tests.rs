@@ -26,6 +26,7 @@ fn view() -> View {
         store: StoreState::ReadWrite,
         state: NodeState::Active,
         addresses: Addresses::default(),
+        history_budget: 0,
     };
     View {
         version: 5,

@@ -9,10 +9,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::convert::cluster::dump_to_pb;
+use crate::convert::repair::wish;
 use crate::convert::{Malformed, topic};
 use crate::pb::v1 as pb;
 use crate::pb::v1::cluster_admin_server::ClusterAdmin as Service;
-use crate::public::ClusterAdmin;
+use crate::public::{Caller, Changed, ClusterAdmin, ClusterChange, RepairWish};
 
 use super::call::{Calls, malformed, refused};
 
@@ -22,6 +23,33 @@ const MAX_SAMPLES: usize = 10_000;
 pub(super) struct ClusterAdminService {
     pub(super) door: Arc<dyn ClusterAdmin>,
     pub(super) calls: Calls,
+}
+
+impl ClusterAdminService {
+    async fn change(
+        &self,
+        caller: Caller,
+        change: ClusterChange,
+    ) -> Result<Response<pb::NodeChange>, Status> {
+        let id = caller.request_id.clone();
+        let changed = self.door.change(caller, change).await;
+        let Changed { node, version } = changed.map_err(refused(&id))?;
+        Ok(Response::new(pb::NodeChange {
+            node: node.0,
+            version,
+        }))
+    }
+
+    async fn repair(
+        &self,
+        caller: Caller,
+        wish: Result<RepairWish, Malformed>,
+    ) -> Result<Response<pb::RepairResponse>, Status> {
+        let id = caller.request_id.clone();
+        let wish = wish.map_err(|bad| malformed(bad, &caller))?;
+        let found = self.door.repair(caller, wish).await;
+        Ok(Response::new(found.map_err(refused(&id))?.into()))
+    }
 }
 
 #[tonic::async_trait]
@@ -68,6 +96,78 @@ impl Service for ClusterAdminService {
             .map_err(refused(&id))?;
         let samples = samples.into_iter().map(Into::into).collect();
         Ok(Response::new(pb::SampleResponse { samples }))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<pb::DrainNodeRequest>,
+    ) -> Result<Response<pb::NodeChange>, Status> {
+        let (caller, pb::DrainNodeRequest { node }) = self.calls.take(request);
+        self.change(caller, ClusterChange::Drain { node }).await
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<pb::RemoveNodeRequest>,
+    ) -> Result<Response<pb::NodeChange>, Status> {
+        let (caller, request) = self.calls.take(request);
+        let pb::RemoveNodeRequest {
+            node,
+            fewer_replicas,
+            stay,
+        } = request;
+        let change = match (fewer_replicas, stay) {
+            (_, true) => ClusterChange::Stay { node },
+            (true, false) => ClusterChange::RemoveNow { node },
+            (false, false) => ClusterChange::Remove { node },
+        };
+        self.change(caller, change).await
+    }
+
+    async fn replace_node(
+        &self,
+        request: Request<pb::ReplaceNodeRequest>,
+    ) -> Result<Response<pb::NodeChange>, Status> {
+        let (caller, pb::ReplaceNodeRequest { old, new }) = self.calls.take(request);
+        self.change(caller, ClusterChange::Replace { old, new })
+            .await
+    }
+
+    async fn transfer_shard(
+        &self,
+        request: Request<pb::TransferShardRequest>,
+    ) -> Result<Response<pb::TransferShardResponse>, Status> {
+        let (caller, pb::TransferShardRequest { shard, node }) = self.calls.take(request);
+        let shard = ShardId(shard);
+        let change = ClusterChange::Transfer { shard, node };
+        self.change(caller, change).await?;
+        Ok(Response::new(pb::TransferShardResponse {}))
+    }
+
+    async fn repair_shard(
+        &self,
+        request: Request<pb::RepairShardRequest>,
+    ) -> Result<Response<pb::RepairResponse>, Status> {
+        let (caller, request) = self.calls.take(request);
+        let pb::RepairShardRequest {
+            shard,
+            accept_data_loss,
+            lost,
+        } = request;
+        self.repair(caller, wish(Some(shard), accept_data_loss, lost))
+            .await
+    }
+
+    async fn repair_metadata(
+        &self,
+        request: Request<pb::RepairMetadataRequest>,
+    ) -> Result<Response<pb::RepairResponse>, Status> {
+        let (caller, request) = self.calls.take(request);
+        let pb::RepairMetadataRequest {
+            accept_data_loss,
+            lost,
+        } = request;
+        self.repair(caller, wish(None, accept_data_loss, lost)).await
     }
 
     type DumpShardStream = BoxStream<'static, Result<pb::TopicDump, Status>>;

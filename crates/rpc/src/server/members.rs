@@ -42,6 +42,17 @@ impl Service for MembersService {
         Ok(Response::new(self.0.adopt(adopt).await.into()))
     }
 
+    async fn join(
+        &self,
+        call: Request<pb::JoinRequest>,
+    ) -> Result<Response<pb::JoinAnswer>, Status> {
+        let pb::JoinRequest { card } = call.into_inner();
+        let card = required(card, "card")
+            .and_then(TryInto::try_into)
+            .map_err(Status::from)?;
+        Ok(Response::new(self.0.join(card).await.into()))
+    }
+
     async fn propose(
         &self,
         call: Request<pb::ProposeRequest>,
@@ -68,6 +79,22 @@ impl Service for MembersService {
             Err(error) => pb::heartbeat_answer::Result::Error(error.into()),
         };
         Ok(Response::new(pb::HeartbeatAnswer {
+            result: Some(result),
+        }))
+    }
+
+    async fn copies(
+        &self,
+        call: Request<pb::CopiesRequest>,
+    ) -> Result<Response<pb::CopiesAnswer>, Status> {
+        let pb::CopiesRequest { envelope: from } = call.into_inner();
+        let result = match self.0.copies(envelope(from)?).await {
+            Ok(copies) => pb::copies_answer::Result::Copies(pb::Copies {
+                copies: copies.into_iter().map(Into::into).collect(),
+            }),
+            Err(error) => pb::copies_answer::Result::Error(error.into()),
+        };
+        Ok(Response::new(pb::CopiesAnswer {
             result: Some(result),
         }))
     }

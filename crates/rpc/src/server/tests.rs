@@ -12,7 +12,9 @@ use fanfare_core::message::{Content, Draft, Message};
 use fanfare_core::name::{TopicName, TopicPattern};
 use fanfare_core::position::{Epoch, Offset, Position};
 use fanfare_core::receipt::{Reached, Receipt, Refusal};
+use fanfare_core::repair::{Copy, Findings, Verdict};
 use fanfare_core::rule::{Class, RuleLayer, Rules};
+use fanfare_core::shard::At;
 use fanfare_core::view::{Replica, ShardRow};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::mpsc;
@@ -26,8 +28,8 @@ use crate::convert::refusal::refusal_of;
 use crate::items::{encode_gap, encode_run};
 use crate::pb::v1 as pb;
 use crate::public::{
-    Caller, ClusterAdmin, ClusterStatus, Disconnect, Event, History, HistoryPage, HistoryRequest,
-    Items, ListTopics, Publisher, STREAM_DRAFTS, Sample, ShardStatus, StreamAnswer, StreamDraft,
+    Caller, Changed, ClusterAdmin, ClusterChange, ClusterStatus, Disconnect, Event, History, HistoryPage, HistoryRequest,
+    Items, ListTopics, Publisher, Repair, RepairWish, STREAM_DRAFTS, Sample, ShardStatus, StreamAnswer, StreamDraft,
     SubscribeRequest, Subscribed, Subscriber, TopicAdmin, TopicDump,
 };
 use crate::testing::{Served, serve, view};
@@ -47,6 +49,7 @@ struct Script {
     callers: Mutex<Vec<Caller>>,
     withins: Mutex<Vec<Duration>>,
     rules: Mutex<Vec<(TopicPattern, RuleLayer)>>,
+    changes: Mutex<Vec<ClusterChange>>,
     /// What the answers to `slow` wait for.
     go: tokio::sync::Notify,
     tasks: TaskTracker,
@@ -329,6 +332,8 @@ fn status() -> ClusterStatus {
     let row = |id| ShardRow {
         id: ShardId(id),
         replicas: vec![replica(10 + u64::from(id)), replica(20)],
+        leaving: Vec::new(),
+        repaired: None,
         preferred: None,
         begun: true,
     };
@@ -341,6 +346,7 @@ fn status() -> ClusterStatus {
     ClusterStatus {
         view: Arc::new(view),
         shards: vec![led],
+        alive: [NodeId(1)].into(),
     }
 }
 
@@ -371,6 +377,43 @@ impl ClusterAdmin for Arc<Script> {
             head: Position::new(7, 12),
         };
         std::future::ready(Ok(topics.into_iter().map(sample).collect())).boxed()
+    }
+
+    fn change(
+        &self,
+        _caller: Caller,
+        change: ClusterChange,
+    ) -> BoxFuture<'static, Result<Changed, Refusal>> {
+        self.changes.lock().unwrap().push(change);
+        let (node, version) = (NodeId(2), 9);
+        std::future::ready(Ok(Changed { node, version })).boxed()
+    }
+
+    fn repair(
+        &self,
+        _caller: Caller,
+        wish: RepairWish,
+    ) -> BoxFuture<'static, Result<Repair, Refusal>> {
+        let (node, replica, term) = (NodeId(1), ReplicaId(4), Term(3));
+        let copy = Copy {
+            shard: wish.shard,
+            replica,
+            last: Some(At { term, index: 80 }),
+            voters: Vec::new(),
+            serves: false,
+        };
+        let verdict = match wish.lost.is_empty() {
+            true => Verdict::MayComeBack,
+            false => Verdict::Ready { node, replica },
+        };
+        let findings = Findings {
+            copies: vec![(node, copy)],
+            voters: 3,
+            silent: vec![NodeId(2)],
+            verdict,
+        };
+        let done = wish.accept_data_loss;
+        std::future::ready(Ok(Repair { findings, done })).boxed()
     }
 
     fn dump_shard(

@@ -87,3 +87,14 @@ async fn a_proposal_that_was_sent_is_unknown_and_one_that_was_not_is_not() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_node_tells_of_its_copies() {
+    let pair = pair().await;
+    let copies = pair.clients.members(&pair.served.address.to_string()).copies(envelope(2)).await.unwrap();
+    assert_eq!(copies.len(), 2);
+    assert_eq!((copies[0].shard, copies[0].last), (None, None));
+    assert_eq!(copies[1].last.unwrap().index, 8);
+    assert_eq!(copies[1].voters, [ReplicaId(1), ReplicaId(2)]);
+    assert!(copies[0].serves && !copies[1].serves);
+}

@@ -36,6 +36,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::BinaryTooOld { level: 2 },
         Refusal::LevelNotAbove { level: 2 },
         Refusal::NodeBelow { node, level: 2 },
+        Refusal::LevelBelow { needs: 3, level: 2 },
         Refusal::NoMajority { shard: None },
         Refusal::NoMajority { shard: Some(shard) },
         Refusal::StalePlan { version: u64::MAX },

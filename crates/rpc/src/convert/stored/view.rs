@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fanfare_core::id::{ClusterId, DiskId, Generation, NodeId, ReplicaId, ShardId};
 use fanfare_core::view::{
-    Addresses, Bootstrap, Command, NewNode, Node, NodeState, Placement, Replica, ShardRow,
+    Addresses, Bootstrap, Command, NewNode, Node, NodeState, Placement, Repaired, Replica, ShardRow,
     StoreState, View,
 };
 
@@ -20,6 +20,7 @@ impl From<&View> for pb::View {
             cluster,
             level,
             nodes,
+            departing,
             meta,
             shards,
             rules,
@@ -32,6 +33,7 @@ impl From<&View> for pb::View {
             cluster: id_bytes(cluster.0),
             level: *level,
             nodes: nodes.values().map(node_to_pb).collect(),
+            departing: departing.iter().map(departing_to_pb).collect(),
             meta: replicas_to_pb(meta),
             shards: shards.iter().map(shard_to_pb).collect(),
             rules: Some(rules.into()),
@@ -57,6 +59,7 @@ impl TryFrom<pb::View> for View {
             payload_limit,
             next_node,
             next_replica,
+            departing,
         } = view;
         let nodes = nodes.into_iter().enumerate().map(|(at, raw)| {
             let node = node(raw).map_err(|bad| bad.at("nodes", at))?;
@@ -67,6 +70,10 @@ impl TryFrom<pb::View> for View {
             cluster: ClusterId(id128(&cluster, "cluster")?),
             level,
             nodes: nodes.collect::<Result<BTreeMap<_, _>, _>>()?,
+            departing: departing
+                .into_iter()
+                .map(|row| (NodeId(row.node), row.heir.map(NodeId)))
+                .collect(),
             meta: replicas(meta),
             shards: shards.into_iter().map(shard).collect(),
             rules: required(rules, "rules")?.try_into()?,
@@ -87,6 +94,7 @@ fn node_to_pb(row: &Node) -> pb::Node {
         store,
         state,
         addresses,
+        history_budget,
     } = row;
     pb::Node {
         id: id.0,
@@ -97,6 +105,7 @@ fn node_to_pb(row: &Node) -> pb::Node {
         store: store_to_pb(*store).into(),
         state: state_to_pb(*state).into(),
         addresses: Some(addresses.clone().into()),
+        history_budget: *history_budget,
     }
 }
 
@@ -110,6 +119,7 @@ fn node(raw: pb::Node) -> Result<Node, Malformed> {
         store: raw_store,
         state: raw_state,
         addresses,
+        history_budget,
     } = raw;
     Ok(Node {
         id: NodeId(id),
@@ -120,6 +130,7 @@ fn node(raw: pb::Node) -> Result<Node, Malformed> {
         store: store(raw_store)?,
         state: state(raw_state)?,
         addresses: addresses.unwrap_or_default().into(),
+        history_budget,
     })
 }
 
@@ -209,18 +220,33 @@ fn replicas(raw: Vec<pb::Replica>) -> Vec<Replica> {
     raw.into_iter().map(replica).collect()
 }
 
+fn departing_to_pb((node, heir): (&NodeId, &Option<NodeId>)) -> pb::Departing {
+    pb::Departing {
+        node: node.0,
+        heir: heir.map(|NodeId(heir)| heir),
+    }
+}
+
 fn shard_to_pb(row: &ShardRow) -> pb::ShardRow {
     let ShardRow {
         id,
         replicas,
+        leaving,
         preferred,
         begun,
+        repaired,
     } = row;
+    let repaired = repaired.map(|Repaired { from, to }| pb::Repaired {
+        from: from.0,
+        to: to.0,
+    });
     pb::ShardRow {
+        repaired,
         id: id.0,
         replicas: replicas_to_pb(replicas),
         preferred: preferred.map(|NodeId(node)| node),
         begun: *begun,
+        leaving: replicas_to_pb(leaving),
     }
 }
 
@@ -230,13 +256,20 @@ fn shard(
         replicas: raw,
         preferred,
         begun,
+        leaving,
+        repaired,
     }: pb::ShardRow,
 ) -> ShardRow {
     ShardRow {
         id: ShardId(id),
         replicas: replicas(raw),
+        leaving: replicas(leaving),
         preferred: preferred.map(NodeId),
         begun,
+        repaired: repaired.map(|pb::Repaired { from, to }| Repaired {
+            from: ReplicaId(from),
+            to: ReplicaId(to),
+        }),
     }
 }
 
@@ -373,6 +406,26 @@ impl From<&Command> for pb::ViewCommand {
             Command::RemoveNode { node: NodeId(node) } => {
                 pbc::Command::RemoveNode(pbc::RemoveNode { node: *node })
             }
+            Command::Depart { node, heir } => pbc::Command::Depart(pbc::Depart {
+                node: node.0,
+                heir: heir.map(|NodeId(heir)| heir),
+            }),
+            Command::Stay { node: NodeId(node) } => pbc::Command::Stay(pbc::Stay { node: *node }),
+            Command::RepairShard {
+                base,
+                shard,
+                node,
+                from,
+            } => pbc::Command::RepairShard(pbc::RepairShard {
+                base: *base,
+                shard: shard.0,
+                node: node.0,
+                from: from.0,
+            }),
+            Command::Left { shard, replicas } => pbc::Command::Left(pbc::Left {
+                shard: shard.0,
+                replicas: replicas.iter().map(|id| id.0).collect(),
+            }),
             Command::RecordDataLoss { node: NodeId(node) } => {
                 pbc::Command::RecordDataLoss(pbc::RecordDataLoss { node: *node })
             }
@@ -403,6 +456,15 @@ impl From<&Command> for pb::ViewCommand {
                 })
             }
             Command::SetLevel { level } => pbc::Command::SetLevel(pbc::SetLevel { level: *level }),
+            Command::SetBudget {
+                node,
+                generation,
+                history,
+            } => pbc::Command::SetBudget(pbc::SetBudget {
+                node: node.0,
+                generation: generation.0,
+                history: *history,
+            }),
         };
         Self {
             command: Some(command),
@@ -450,6 +512,26 @@ impl TryFrom<pb::ViewCommand> for Command {
             pbc::Command::RemoveNode(pbc::RemoveNode { node }) => {
                 Self::RemoveNode { node: NodeId(node) }
             }
+            pbc::Command::Depart(pbc::Depart { node, heir }) => Self::Depart {
+                node: NodeId(node),
+                heir: heir.map(NodeId),
+            },
+            pbc::Command::Stay(pbc::Stay { node }) => Self::Stay { node: NodeId(node) },
+            pbc::Command::RepairShard(pbc::RepairShard {
+                base,
+                shard,
+                node,
+                from,
+            }) => Self::RepairShard {
+                base,
+                shard: ShardId(shard),
+                node: NodeId(node),
+                from: ReplicaId(from),
+            },
+            pbc::Command::Left(pbc::Left { shard, replicas }) => Self::Left {
+                shard: ShardId(shard),
+                replicas: replicas.into_iter().map(ReplicaId).collect(),
+            },
             pbc::Command::RecordDataLoss(pbc::RecordDataLoss { node }) => {
                 Self::RecordDataLoss { node: NodeId(node) }
             }
@@ -487,6 +569,18 @@ impl TryFrom<pb::ViewCommand> for Command {
                 }
             }
             pbc::Command::SetLevel(pbc::SetLevel { level }) => Self::SetLevel { level },
+            pbc::Command::SetBudget(raw) => {
+                let pbc::SetBudget {
+                    node,
+                    generation,
+                    history,
+                } = raw;
+                Self::SetBudget {
+                    node: NodeId(node),
+                    generation: Generation(generation),
+                    history,
+                }
+            }
         })
     }
 }

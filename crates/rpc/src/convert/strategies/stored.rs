@@ -11,8 +11,8 @@ use fanfare_core::shard::{
     At, Batch, Block, Command, End, Entry, Header, Secret, Tombstone, TopicRow,
 };
 use fanfare_core::view::{
-    self, Addresses, Bootstrap, NewNode, Node, NodeState, Placement, Replica, ShardRow, StoreState,
-    View,
+    self, Addresses, Bootstrap, NewNode, Node, NodeState, Placement, Repaired, Replica, ShardRow,
+    StoreState, View,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -190,7 +190,7 @@ pub(crate) fn node_state() -> impl Strategy<Value = NodeState> {
 fn node() -> impl Strategy<Value = Node> {
     let states = (store(), node_state());
     (
-        any::<[u64; 2]>(),
+        any::<[u64; 3]>(),
         "[a-z]{1,8}",
         any::<u32>(),
         any::<u128>(),
@@ -206,23 +206,35 @@ fn node() -> impl Strategy<Value = Node> {
             store,
             state,
             addresses,
+            history_budget: n[2],
         })
 }
 
 pub(crate) fn view() -> impl Strategy<Value = View> {
     let row = (
         any::<u32>(),
-        vec(replica(), 0..3),
+        (vec(replica(), 0..3), vec(replica(), 0..2)),
         option::of(any::<u64>()),
         any::<bool>(),
+        option::of(any::<(u64, u64)>()),
     )
-        .prop_map(|(id, replicas, preferred, begun)| ShardRow {
-            id: ShardId(id),
-            replicas,
-            preferred: preferred.map(NodeId),
-            begun,
-        });
-    let rows = (vec(node(), 0..3), vec(replica(), 0..3), vec(row, 0..4));
+        .prop_map(
+            |(id, (replicas, leaving), preferred, begun, repaired)| ShardRow {
+                repaired: repaired.map(|(from, to)| Repaired {
+                    from: ReplicaId(from),
+                    to: ReplicaId(to),
+                }),
+                id: ShardId(id),
+                replicas,
+                leaving,
+                preferred: preferred.map(NodeId),
+                begun,
+            },
+        );
+    let departing = (any::<u64>(), option::of(any::<u64>()))
+        .prop_map(|(node, heir)| (NodeId(node), heir.map(NodeId)));
+    let nodes = (vec(node(), 0..3), vec(departing, 0..2));
+    let rows = (nodes, vec(replica(), 0..3), vec(row, 0..4));
     (
         any::<[u64; 4]>(),
         any::<u128>(),
@@ -230,18 +242,21 @@ pub(crate) fn view() -> impl Strategy<Value = View> {
         rows,
         table(),
     )
-        .prop_map(|(n, cluster, level, (nodes, meta, shards), rules)| View {
-            version: n[0],
-            cluster: ClusterId(cluster),
-            level,
-            nodes: nodes.into_iter().map(|node| (node.id, node)).collect(),
-            meta,
-            shards,
-            rules,
-            payload_limit: n[1],
-            next_node: n[2],
-            next_replica: n[3],
-        })
+        .prop_map(
+            |(n, cluster, level, ((nodes, departing), meta, shards), rules)| View {
+                departing: departing.into_iter().collect(),
+                version: n[0],
+                cluster: ClusterId(cluster),
+                level,
+                nodes: nodes.into_iter().map(|node| (node.id, node)).collect(),
+                meta,
+                shards,
+                rules,
+                payload_limit: n[1],
+                next_node: n[2],
+                next_replica: n[3],
+            },
+        )
 }
 
 fn placement() -> impl Strategy<Value = Placement> {
@@ -316,6 +331,22 @@ pub(crate) fn view_command() -> impl Strategy<Value = view::Command> {
         (node(), generation()).prop_map(|(node, generation)| C::Draining { node, generation }),
         node().prop_map(|node| C::RemoveNode { node }),
         node().prop_map(|node| C::RecordDataLoss { node }),
+        (node(), option::of(node())).prop_map(|(node, heir)| C::Depart { node, heir }),
+        node().prop_map(|node| C::Stay { node }),
+        any::<(u64, u32, u64, u64)>().prop_map(|(base, shard, node, from)| C::RepairShard {
+            base,
+            shard: ShardId(shard),
+            node: NodeId(node),
+            from: ReplicaId(from),
+        }),
+        (any::<u32>(), vec(any::<u64>().prop_map(ReplicaId), 0..3)).prop_map(
+            |(shard, replicas)| {
+                C::Left {
+                    shard: ShardId(shard),
+                    replicas,
+                }
+            }
+        ),
         (any::<u64>(), vec(placement(), 0..3)).prop_map(|(base, rows)| C::Place { base, rows }),
         any::<u32>().prop_map(|shard| C::ShardBegun {
             shard: ShardId(shard)
@@ -328,6 +359,11 @@ pub(crate) fn view_command() -> impl Strategy<Value = view::Command> {
         )
             .prop_map(|(create, max_topics)| C::SetCreatePolicy { create, max_topics }),
         any::<u32>().prop_map(|level| C::SetLevel { level }),
+        (node(), generation(), any::<u64>()).prop_map(|(node, generation, history)| C::SetBudget {
+            node,
+            generation,
+            history,
+        }),
         (node(), vec(any::<u64>().prop_map(ReplicaId), 0..3))
             .prop_map(|(node, replicas)| C::ReplicasLost { node, replicas }),
     ]

@@ -297,3 +297,18 @@ async fn a_node_does_not_serve_until_it_says_so() {
     let answer = client.check(request).await.unwrap().into_inner();
     assert_eq!(answer.status, ServingStatus::NotServing as i32);
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_group_is_told_and_what_became_of_it() {
+    let public = public().await;
+    let mut admin = ClusterAdminClient::new(public.channel.clone());
+    let asked = pb::RepairShardRequest {
+        shard: 4,
+        ..Default::default()
+    };
+    let told = admin.repair_shard(asked).await.unwrap().into_inner();
+    assert_eq!(told.verdict(), pb::RepairVerdict::MayComeBack);
+    assert_eq!((told.silent.as_slice(), told.voters), (&[2][..], 3));
+    assert_eq!((told.copies[0].term, told.copies[0].index), (3, 80));
+    assert!(!told.done);
+}

@@ -192,3 +192,20 @@ async fn an_administrator_reads_what_the_doors_say() {
         Position::new(7, 12)
     );
 }
+
+#[tokio::test]
+async fn a_repair_is_asked_for_and_its_findings_heard() {
+    let public = public().await;
+    let client = client(&public._served.address.to_string());
+    let wish = RepairWish {
+        shard: None,
+        accept_data_loss: true,
+        lost: vec!["n2".to_owned()],
+    };
+    let told = client.repair(wish).await.unwrap();
+    let (node, replica) = (NodeId(1), ReplicaId(4));
+    assert_eq!(told.findings.verdict, Verdict::Ready { node, replica });
+    assert_eq!(told.findings.silent, [NodeId(2)]);
+    assert_eq!(told.findings.copies[0].1.last.unwrap().index, 80);
+    assert!(told.done);
+}
