@@ -23,6 +23,8 @@ pub struct Status {
     pub committed: u64,
     pub applied: u64,
     pub snapshot: u64,
+    /// Entries up to this one are in no log here: who needs them needs the snapshot.
+    pub purged: u64,
     pub voters: Vec<ReplicaId>,
     /// True between the two halves of a change of voters: `voters` are the old and the new ones,
     /// and both need a majority. A leader's crash can leave it so until the change is said again.

@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod attach;
+mod budget;
 mod cluster;
 mod ephemeral;
 mod people;
 mod publish;
 mod reads;
+mod snapshots;
 mod world;

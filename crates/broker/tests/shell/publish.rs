@@ -173,11 +173,11 @@ async fn a_full_disk_refuses_drafts_and_places_none() {
 
 #[tokio::test]
 async fn a_log_that_has_grown_is_replaced_by_a_snapshot_and_nothing_is_lost() {
-    let options = BrokerOptions {
-        snapshot_after: 64 << 10,
-        ..BrokerOptions::default()
-    };
-    let mut world = World::with(1, options).await;
+    let mut world = World::unplaced(0, BrokerOptions::default()).await;
+    world.snapshot_after = 64 << 10;
+    world.start(NodeId(1)).await;
+    world.place(1);
+    world.leader().await;
     let mut alice = Publisher::of(&world.node(1).peer);
     let text = "x".repeat(1_000);
     for n in 0..200 {

@@ -12,6 +12,7 @@ use fanfare_consensus::{
     Call, Codec, Door, GroupDeps, Kind, Malformed, Reserve, Route, Store, StoreOptions, Wire,
     WireError,
 };
+use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{ClusterId, NodeId, ReplicaId, ShardId};
 use fanfare_core::rule::{Class, RuleLayer, RuleTable};
 use fanfare_core::shard::{Block, Entry};
@@ -109,6 +110,22 @@ impl Wire for Wires {
         Box::pin(async move { door?.serve(call).await })
     }
 
+    fn snapshot(
+        &self,
+        route: Route,
+        bodies: mpsc::Receiver<Bytes>,
+    ) -> mpsc::Receiver<Result<Bytes, WireError>> {
+        let (answers, out) = mpsc::channel(8);
+        let door = self.net.door(&route);
+        self.tasks.spawn(async move {
+            match door {
+                Ok(door) => door.serve_snapshot(route, bodies, answers).await,
+                Err(error) => drop(answers.send(Err(error)).await),
+            }
+        });
+        out
+    }
+
     fn appends(
         &self,
         route: Route,
@@ -152,6 +169,8 @@ fn row(shard: u32, nodes: u64) -> ShardRow {
     ShardRow {
         id: ShardId(shard),
         replicas: (1..=nodes).map(replica).collect(),
+        leaving: Vec::new(),
+        repaired: None,
         preferred: None,
         begun: false,
     }
@@ -169,8 +188,9 @@ fn view(nodes: u64) -> View {
     View {
         version: 1,
         cluster: ClusterId(7),
-        level: 1,
+        level: fanfare_core::level::KNOWN,
         nodes: BTreeMap::new(),
+        departing: BTreeMap::new(),
         meta: Vec::new(),
         shards: vec![row(0, nodes)],
         rules,
@@ -195,6 +215,8 @@ pub(crate) struct World {
     pub(crate) options: BrokerOptions,
     /// Free space the log wants, in bytes.
     pub(crate) reserve: u64,
+    /// Bytes of a shard's log after which a snapshot takes its place, from a node's next start.
+    pub(crate) snapshot_after: u64,
     dir: TempDir,
     starts: u64,
 }
@@ -227,6 +249,7 @@ impl World {
             dir,
             starts: 0,
             reserve: 0,
+            snapshot_after: 64 << 20,
         };
         for node in 1..=nodes {
             world.start(NodeId(node)).await;
@@ -256,6 +279,7 @@ impl World {
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(self.starts));
         let options = StoreOptions {
             segment_bytes: 4 << 20,
+            snapshot_after: self.snapshot_after,
             reserve: Reserve {
                 bytes: self.reserve,
                 percent: 0,
@@ -298,6 +322,8 @@ impl World {
             entries: Arc::new(Entries),
             blocks: Arc::new(Blocks),
             mark_begun: Arc::new(mark_begun),
+            mark_left: Arc::new(|_, _| {}),
+            barriers: Barriers::default(),
             metrics: Arc::new(Metrics::default()),
         };
         let broker = Broker::build(deps, self.options).await.unwrap();

@@ -111,6 +111,7 @@ impl<M: StateMachine> Group<M> {
             committed: index(metrics.local_committed),
             applied: index(metrics.last_applied),
             snapshot: index(metrics.snapshot),
+            purged: index(metrics.purged),
             voters: replicas(members.voter_ids()),
             joint: members.get_joint_config().len() > 1,
             learners: replicas(members.learner_ids()),
