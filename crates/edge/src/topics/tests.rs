@@ -125,3 +125,46 @@ async fn rules_are_checked_and_then_kept() {
             .is_empty()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_no_shard_can_hold_is_refused_with_what_would_fit() {
+    let world = World::default();
+    let (edge, _deps, view) = world.edge(EdgeConfig::default()).await;
+    view.send_modify(|shared| {
+        let mut told = fanfare_core::view::View::clone(shared);
+        for node in told.nodes.values_mut() {
+            node.history_budget = 1 << 20;
+        }
+        *shared = Arc::new(told);
+    });
+    let keeper = Arc::<Keeper>::default();
+    let admin = admin(&edge, &keeper);
+    let bytes = |bytes| RuleLayer {
+        retain_bytes: Some(bytes),
+        ..RuleLayer::default()
+    };
+    let caller = Caller::default;
+    // Two shards on each node.
+    let fits = 1 << 19;
+    let pattern: TopicPattern = "chat.>".parse().unwrap();
+    let bad = admin
+        .put_rule(caller(), pattern.clone(), bytes(fits + 1))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (bad.code, bad.field.as_deref()),
+        (Code::InvalidArgument, Some("retain_bytes"))
+    );
+    assert!(bad.detail.contains("at most 524288"), "{}", bad.detail);
+    let name: TopicName = "chat.7".parse().unwrap();
+    let bad = admin
+        .create(caller(), name, bytes(fits + 1))
+        .await
+        .unwrap_err();
+    assert_eq!(bad.field.as_deref(), Some("retain_bytes"));
+    assert!(keeper.0.lock().unwrap().is_empty());
+    admin
+        .put_rule(caller(), pattern, bytes(fits))
+        .await
+        .unwrap();
+}
