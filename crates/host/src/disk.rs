@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,24 @@ pub trait Disk: Send + Sync + 'static {
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Free and total bytes of the volume.
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Keeps other processes from using a directory: `WouldBlock` if one does. `make`: by a file
+    /// that is made if there is none; without one and without `make` nobody can use it. Disks that
+    /// only this process sees keep nobody away.
+    fn lock(&self, dir: &Path, make: bool) -> io::Result<DirLock> {
+        let (_, _) = (dir, make);
+        Ok(DirLock::default())
+    }
+}
+
+/// While it lives, a directory is this process's. A clone is the same lock.
+#[derive(Clone, Debug, Default)]
+pub struct DirLock(Arc<Mutex<Option<fs::File>>>);
+
+impl DirLock {
+    /// Gives the directory up, for all clones.
+    pub fn release(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 /// An open file. Positions are bytes from its beginning.
@@ -61,6 +80,9 @@ pub trait File: Send + Sync {
         Ok(self.len()? == 0)
     }
 }
+
+/// Name of the file that a directory is locked by.
+const LOCK: &str = "lock";
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,6 +144,26 @@ impl Disk for RealDisk {
             total: volume.f_blocks.saturating_mul(volume.f_frsize),
         })
     }
+
+    fn lock(&self, dir: &Path, make: bool) -> io::Result<DirLock> {
+        let path = dir.join(LOCK);
+        let mut options = fs::OpenOptions::new();
+        options.read(true);
+        if make {
+            options.write(true).create(true).truncate(false);
+        }
+        let file = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !make => {
+                return Ok(DirLock::default());
+            }
+            opened => opened?,
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(DirLock(Arc::new(Mutex::new(Some(file))))),
+            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 struct RealFile(fs::File);
@@ -145,5 +187,29 @@ impl File for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_one_holders_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk;
+        // Nobody has ever used it: a look leaves it as it is.
+        drop(disk.lock(dir.path(), false).unwrap());
+        assert_eq!(disk.list(dir.path()).unwrap().len(), 0);
+        let held = disk.lock(dir.path(), true).unwrap();
+        for make in [true, false] {
+            let refused = disk.lock(dir.path(), make).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        }
+        let clone = held.clone();
+        drop(held);
+        assert!(disk.lock(dir.path(), true).is_err());
+        clone.release();
+        disk.lock(dir.path(), false).unwrap();
     }
 }

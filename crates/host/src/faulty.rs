@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::{Disk, File, Open, Space};
+use crate::{DirLock, Disk, File, Open, Space};
 
 /// Kinds of calls that can be counted and failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,6 +174,10 @@ impl Disk for FaultyDisk {
     fn space(&self, path: &Path) -> io::Result<Space> {
         let told = self.faults.plan().space;
         told.map_or_else(|| self.inner.space(path), Ok)
+    }
+
+    fn lock(&self, dir: &Path, make: bool) -> io::Result<DirLock> {
+        self.inner.lock(dir, make)
     }
 }
 

@@ -13,7 +13,7 @@ mod volatile;
 pub use chance::{Rng, SeededRng, SystemRng};
 pub use clock::{Clock, RealClock};
 pub use count::{Counter, Gauge};
-pub use disk::{Disk, File, Open, RealDisk, Space};
+pub use disk::{DirLock, Disk, File, Open, RealDisk, Space};
 pub use faulty::{Faults, FaultyDisk, Held, Operation};
 pub use memory::MemDisk;
 pub use net::{Connector, Listener, Socket, Stream, TcpConnector, TcpDoor};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Disk, File, Open, Space};
+use crate::{DirLock, Disk, File, Open, Space};
 
 /// Smallest unit that a power cut keeps or loses as a whole.
 const BLOCK: usize = 512;
@@ -20,6 +20,8 @@ pub struct VolatileDisk(Arc<Shared>);
 struct Shared {
     inner: Arc<dyn Disk>,
     names: Mutex<BTreeMap<PathBuf, Name>>,
+    /// Locks end with the power, as they do with a process.
+    locks: Mutex<Vec<DirLock>>,
     dead: AtomicBool,
 }
 
@@ -66,6 +68,7 @@ impl VolatileDisk {
         Self(Arc::new(Shared {
             inner,
             names,
+            locks: Mutex::default(),
             dead: AtomicBool::new(false),
         }))
     }
@@ -74,6 +77,9 @@ impl VolatileDisk {
     pub fn kill(&self) {
         let mut names = lock(&self.0.names);
         self.0.dead.store(true, Ordering::SeqCst);
+        lock(&self.0.locks)
+            .drain(..)
+            .for_each(|held| held.release());
         names.clear();
     }
 
@@ -82,6 +88,9 @@ impl VolatileDisk {
     pub fn kill_keeping(&self, mut keep: impl FnMut() -> bool) -> io::Result<()> {
         let mut names = lock(&self.0.names);
         self.0.dead.store(true, Ordering::SeqCst);
+        lock(&self.0.locks)
+            .drain(..)
+            .for_each(|held| held.release());
         for name in names.values() {
             let Some(node) = &name.node else { continue };
             let content = lock(&node.0);
@@ -305,6 +314,13 @@ impl Disk for VolatileDisk {
     fn space(&self, path: &Path) -> io::Result<Space> {
         self.0.alive()?;
         self.0.inner.space(path)
+    }
+
+    fn lock(&self, dir: &Path, make: bool) -> io::Result<DirLock> {
+        self.0.alive()?;
+        let held = self.0.inner.lock(dir, make)?;
+        lock(&self.0.locks).push(held.clone());
+        Ok(held)
     }
 }
 

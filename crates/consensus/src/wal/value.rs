@@ -288,8 +288,17 @@ impl Wal {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.current.file.write_all_at(&self.buffer, self.at)?;
-        self.current.file.sync()?;
+        let (dir, number) = (&self.dir, self.current.number);
+        let named = |doing: &'static str| {
+            move |error: io::Error| {
+                let path = segment::path(dir, number);
+                let text = format!("{doing} {} failed: {error}", path.display());
+                io::Error::new(error.kind(), text)
+            }
+        };
+        let written = self.current.file.write_all_at(&self.buffer, self.at);
+        written.map_err(named("writing"))?;
+        self.current.file.sync().map_err(named("syncing"))?;
         self.at += self.buffer.len() as u64;
         self.durable = (self.current.number, self.at);
         self.buffer.clear();
@@ -297,7 +306,12 @@ impl Wal {
     }
 
     fn roll(&mut self) -> io::Result<()> {
-        let next = self.supply.take(self.current.number + 1)?;
+        let number = self.current.number + 1;
+        let next = self.supply.take(number).map_err(|error| {
+            let path = segment::path(&self.dir, number);
+            let text = format!("making {} failed: {error}", path.display());
+            io::Error::new(error.kind(), text)
+        })?;
         self.supply.ask(next.number + 1);
         let used = Used {
             segment: next.clone(),
