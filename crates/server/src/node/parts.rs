@@ -1,6 +1,7 @@
 //! The parts of a node that are there before it is a member of a cluster: store, wire, connections,
 //! membership, counters.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -9,8 +10,9 @@ use anyhow::{Context as _, Result};
 use fanfare_cluster::{Admission, Cluster, Routes};
 use fanfare_consensus::{Door, GroupDeps, OnPoison, Reserve, Store, StoreOptions};
 use fanfare_core::barrier::Barriers;
+use fanfare_core::repair::Copy;
 use fanfare_core::view::{Addresses, View};
-use fanfare_host::{Clock, Connector, Disk, Listener, Rng};
+use fanfare_host::{Clock, Connector, DirLock, Disk, Listener, Rng};
 use fanfare_rpc::client::{ClientSettings, PeerClients};
 use fanfare_rpc::identity::{Identity, Local};
 use fanfare_rpc::members::ReplicaStatus;
@@ -54,7 +56,10 @@ pub(crate) struct Parts {
     pub(crate) identity: watch::Sender<Option<Identity>>,
     pub(crate) views: watch::Sender<Arc<View>>,
     pub(crate) replicas: watch::Sender<Vec<ReplicaStatus>>,
+    pub(crate) copies: watch::Sender<Vec<Copy>>,
     pub(crate) fatal: watch::Sender<Option<Fatal>>,
+    /// Given up with the log.
+    pub(crate) held: DirLock,
     /// Every task of the node.
     pub(crate) tracker: TaskTracker,
     /// Close the doors; what is in flight goes on.
@@ -80,7 +85,8 @@ impl Parts {
         } = machine;
         let tracker = TaskTracker::new();
         let metrics: Arc<Metrics> = Arc::default();
-        let store = open_store(&config, &clock, &rng, &disk, &metrics, fatal.clone()).await?;
+        let (store, held) =
+            open_store(&config, &clock, &rng, &disk, &metrics, fatal.clone()).await?;
         let health = Health::default();
         health.met(Condition::Recovered);
 
@@ -116,6 +122,7 @@ impl Parts {
 
         let stop = CancellationToken::new();
         let (replicas, reported) = watch::channel(Vec::new());
+        let (copies, told) = watch::channel(Vec::new());
         let seeds = match mode.init.is_some() && config.seeds.is_empty() {
             true => Vec::new(),
             false => config.seeds.clone(),
@@ -130,6 +137,7 @@ impl Parts {
             rng: Arc::clone(&rng),
             routes,
             replicas: reported,
+            copies: told,
             barriers: mode.barriers.clone(),
             stop: stop.clone(),
         };
@@ -156,7 +164,9 @@ impl Parts {
             identity,
             views,
             replicas,
+            copies,
             fatal,
+            held,
             tracker,
             close: CancellationToken::new(),
             stop,
@@ -187,7 +197,7 @@ async fn open_store(
     disk: &Arc<dyn Disk>,
     metrics: &Metrics,
     fatal: watch::Sender<Option<Fatal>>,
-) -> Result<Store> {
+) -> Result<(Store, DirLock)> {
     let mut options = StoreOptions::new(Arc::clone(clock), Arc::clone(rng));
     options.segment_bytes = config.log.segment;
     options.snapshot_after = config.log.snapshot_after;
@@ -200,18 +210,29 @@ async fn open_store(
         };
     }
     let on_poison: OnPoison = Arc::new(move |error| {
-        let why = anyhow::anyhow!("the log failed and cannot be trusted any more: {error}");
+        let why = anyhow::anyhow!(
+            "{error}: the node ends, since what it wrote cannot be trusted (nothing unsynced was \
+             acked). Look at the disk and its free space, then start the node again: it verifies \
+             what is there. If the disk is failing, replace the node: fanfare cluster replace"
+        );
         fail(&fatal, why);
     });
     let (disk, dir): (_, PathBuf) = (Arc::clone(disk), config.data.clone());
     disk.create_dir_all(&dir)
         .with_context(|| format!("cannot make {}", dir.display()))?;
     let shown = dir.display().to_string();
+    let held = match disk.lock(&dir, true) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => anyhow::bail!(
+            "the data directory {shown} is in use: another node, or `fanfare doctor`, has it open"
+        ),
+        held => held.with_context(|| format!("cannot lock {shown}"))?,
+    };
     let open = move || Store::open(disk, dir, options, on_poison);
     let opened = tokio::task::spawn_blocking(open)
         .await
         .context("opening the store")?;
-    opened.with_context(|| format!("cannot use the data directory {shown}"))
+    let store = opened.with_context(|| format!("cannot use the data directory {shown}"))?;
+    Ok((store, held))
 }
 
 /// How a node is reached: as advertised, or at the addresses its doors are bound to.

@@ -52,6 +52,7 @@ pub(crate) async fn stop(parts: &Parts, up: Option<&Up>, grace: Duration) {
         stage(clock, "ending tasks", END, parts.tracker.wait()).await;
     }
     stage(clock, "closing the log", END, parts.groups.store.close()).await;
+    parts.held.release();
     tracing::info!("stopped");
 }
 
