@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use fanfare_core::id::{NodeId, ShardId};
 use fanfare_core::position::Position;
 use fanfare_server::dev::{self, Act, Addresses, Plan};
 
@@ -221,13 +222,33 @@ impl Cluster {
         .await
     }
 
+    /// The shard of a topic.
+    pub async fn shard_of(&self, topic: &str) -> Result<u32> {
+        let name: fanfare_core::name::TopicName = topic.parse()?;
+        let view = self.view().await?;
+        Ok(name.shard(u32::try_from(view.shards.len())?).0)
+    }
+
     /// Which node leads the topic's shard.
     pub async fn leader_of(&self, topic: &str) -> Result<usize> {
-        let name: fanfare_core::name::TopicName = topic.parse()?;
+        self.leader_of_shard(self.shard_of(topic).await?).await
+    }
+
+    /// The id the i-th node has in the cluster.
+    async fn id_of(&self, at: usize) -> Result<u64> {
+        let view = self.view().await?;
+        let here = |node: &&pb::Node| {
+            let addresses = node.addresses.as_ref();
+            addresses.is_some_and(|a| a.grpc == self.nodes[at].grpc)
+        };
+        let node = view.nodes.iter().find(here).context("not in the view")?;
+        Ok(node.id)
+    }
+
+    /// Which node leads a shard.
+    pub async fn leader_of_shard(&self, shard: u32) -> Result<usize> {
         wait::until("a leader", LIMIT, || async {
             let view = self.view().await?;
-            let shards = u32::try_from(view.shards.len())?;
-            let shard = name.shard(shards).0;
             let row = view
                 .shards
                 .get(usize::try_from(shard)?)
@@ -271,6 +292,27 @@ impl Cluster {
             }
         }
         Err(last.context("no nodes")?)
+    }
+
+    /// Has a shard handed from whoever leads it to the i-th node, and waits until every node knows
+    /// that it leads. False if it led already.
+    pub async fn transfer(&self, shard: u32, to: usize) -> Result<bool> {
+        let heir = self.id_of(to).await?;
+        let old = self.leader_of_shard(shard).await?;
+        if old == to {
+            return Ok(false);
+        }
+        wait::until("the shard to be handed over", LIMIT, || async {
+            let inner = self.inner.clone();
+            let leader = self.leader_of_shard(shard).await?;
+            let begin = move || inner.transfer(leader, ShardId(shard), NodeId(heir));
+            // Asked again while the heir cannot take over at once.
+            let begun = leader != to && tokio::task::spawn_blocking(begin).await??;
+            ensure!(leader == to, "node {leader} leads; begun: {begun}");
+            Ok(())
+        })
+        .await?;
+        Ok(true)
     }
 
     /// As if the node's power went.

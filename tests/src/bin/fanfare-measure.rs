@@ -4,7 +4,7 @@
 use std::io::Write as _;
 
 use clap::Parser;
-use fanfare_tests::measure::{self, AckPlan, FanoutPlan, IdlePlan};
+use fanfare_tests::measure::{self, AckPlan, FanoutPlan, IdlePlan, TransferPlan};
 
 /// Figures of this machine. Build with --release before you believe them.
 ///
@@ -19,6 +19,7 @@ enum Command {
     Idle(IdlePlan),
     Fanout(FanoutPlan),
     Acks(AckPlan),
+    Transfers(TransferPlan),
     /// What `fanout` compares with, as a process of its own.
     #[command(hide = true)]
     BareSends {
@@ -37,6 +38,8 @@ fn main() -> anyhow::Result<()> {
         Command::Idle(plan) => runtime.block_on(measure::idle(&plan))?,
         Command::Fanout(plan) => runtime.block_on(measure::fanout(&plan))?,
         Command::Acks(plan) => runtime.block_on(measure::acks(&plan))?,
+        // Its nodes have runtimes of their own.
+        Command::Transfers(plan) => measure::transfers(&plan)?,
         Command::BareSends {
             sockets,
             rounds,

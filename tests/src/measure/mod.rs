@@ -7,9 +7,11 @@ mod fanout;
 mod idle;
 mod proc;
 mod sends;
+mod transfers;
 
 pub(crate) use proc::resident;
 pub use acks::{AckPlan, acks};
 pub use fanout::{FanoutPlan, fanout};
 pub use idle::{IdlePlan, idle};
 pub use sends::serve as bare_sends;
+pub use transfers::{TransferPlan, transfers};

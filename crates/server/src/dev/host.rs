@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use axum::Router;
+use fanfare_core::id::{NodeId, ShardId};
 use fanfare_host::{RealClock, RealDisk, SystemRng, TcpConnector, VolatileDisk};
 use tokio::runtime::Runtime;
 
@@ -126,6 +127,10 @@ impl Host {
         runtime.block_on(node.shutdown(self.config.shutdown.grace));
         runtime.shutdown_timeout(DROP);
         Ok(())
+    }
+
+    pub(super) fn transfer(&self, shard: ShardId, to: NodeId) -> Result<bool> {
+        Ok(self.running()?.node.transfer(shard, to))
     }
 
     /// Parks every worker of the runtime in a task that waits for the gate.

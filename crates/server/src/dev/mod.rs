@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use fanfare_core::id::{NodeId, ShardId};
 use fanfare_host::{Disk as _, Open, RealDisk};
 
 use crate::config::Config;
@@ -118,6 +119,12 @@ impl Cluster {
             Act::Pause => host.pause(),
             Act::Resume => host.resume(),
         }
+    }
+
+    /// Hands a shard from the i-th node, from 0, to the node with this id; false if it cannot be
+    /// begun.
+    pub fn transfer(&self, at: usize, shard: ShardId, to: NodeId) -> Result<bool> {
+        self.host(at)?.transfer(shard, to)
     }
 
     /// Stops all nodes, draining them at the same time.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use fanfare_cluster::Cluster;
+use fanfare_core::id::{NodeId, ShardId};
 use fanfare_core::view::Addresses;
 use fanfare_host::{Clock, Connector, Disk, Listener, RealClock, RealDisk, Rng, SystemRng};
 use fanfare_host::{TcpConnector, TcpDoor};
@@ -169,6 +170,17 @@ impl Node {
             Some(fatal) => fatal,
             None => std::future::pending().await,
         }
+    }
+
+    /// Hands a shard that this node leads to its replica on another; false if it does not lead it,
+    /// or the other has none. The broker says what becomes of it.
+    pub fn transfer(&self, shard: ShardId, to: NodeId) -> bool {
+        let up = self.up.borrow().clone();
+        up.is_some_and(|up| {
+            let view = up.handle.view();
+            let heir = view.borrow().shard(shard).and_then(|row| row.on(to));
+            heir.is_some_and(|heir| up.broker.transfer(shard, heir))
+        })
     }
 
     /// Stops in stages: not ready, leaderships handed over, sessions sent away, streams closed,
