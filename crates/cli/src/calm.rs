@@ -45,7 +45,8 @@ async fn lack(machine: &Machine, overview: &Overview) -> Option<String> {
     }
     for node in here(overview) {
         let answers = async {
-            let endpoints = Endpoints::read(&[], &[node.addresses.grpc.as_str()]).ok()?;
+            let url = format!("http://{}", node.addresses.grpc);
+            let endpoints = Endpoints::read(&[], &[url]).ok()?;
             let told = Admin::new(machine.clone(), &endpoints);
             told.overview().await.ok()
         };
