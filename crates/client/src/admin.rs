@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_core::code::Advice;
+use fanfare_core::id::ShardId;
 use fanfare_core::name::{TopicName, TopicPattern};
 use fanfare_core::position::Epoch;
 use fanfare_core::rule::RuleLayer;
 use fanfare_protocol::json::problem::Problem;
 use fanfare_rpc::client::{ClientSettings, Overviews, PublicClient};
 use fanfare_rpc::heard::{CallError, Overview};
-use fanfare_rpc::public::Sample;
+use fanfare_rpc::public::{Changed, ClusterChange, Sample, Upgraded};
 use fanfare_rpc::topics::TopicInfo;
 use http::Request;
 use http_body_util::Full;
@@ -80,18 +81,16 @@ impl Admin {
                 },
                 None => client.clone(),
             };
-            let told = match call(client).await {
+            let error = match call(client).await {
                 Ok(answer) => return Ok(answer),
-                Err(CallError::NotSent(why)) => {
-                    last = AdminError::Unreachable(why);
-                    continue;
-                }
-                Err(CallError::NoAnswer(why)) => return Err(AdminError::NoAnswer(why)),
-                Err(CallError::Refused(refusal)) => Told::new(refusal.into(), Status::None),
-                Err(CallError::Other(other)) => Told::new(strange(other), Status::None),
+                Err(error) => admin_error(error),
             };
-            let elsewhere = told.advice() == Advice::Reroute;
-            last = AdminError::Refused(Box::new(told));
+            let elsewhere = match &error {
+                AdminError::Unreachable(_) => true,
+                AdminError::Refused(told) => told.advice() == Advice::Reroute,
+                AdminError::NoAnswer(_) => false,
+            };
+            last = error;
             if !elsewhere {
                 break;
             }
@@ -169,22 +168,56 @@ impl Admin {
         Ok(join_lag(base, &views))
     }
 
-    async fn view_of(&self, address: String) -> Option<Overview> {
-        let Machine {
-            connector,
-            tasks,
-            clock,
-            ..
-        } = &self.machine;
-        let settings = ClientSettings::default();
-        let client = PublicClient::connect(&address, connector.clone(), tasks.clone(), settings)?;
-        let client = match self.machine.authorization(false).await {
-            Some(text) => client.authorized(&text)?,
-            None => client,
+    /// Raises the feature level by one step.
+    pub async fn upgrade(&self) -> Result<Upgraded, AdminError> {
+        self.ask(async |client| client.upgrade().await).await
+    }
+
+    /// Has a change of the cluster's nodes recorded. The view shows how far it is.
+    pub async fn change(&self, change: &ClusterChange) -> Result<Option<Changed>, AdminError> {
+        self.ask(async |client| client.change(change.clone()).await)
+            .await
+    }
+
+    /// Asks the node that leads a shard to hand it to `node` (name or id). The view shows whether it
+    /// has; until then another request may be needed.
+    pub async fn transfer(&self, shard: ShardId, node: &str) -> Result<(), AdminError> {
+        let view = self.overview().await?;
+        let at = usize::try_from(shard.0).ok();
+        let leader = at.and_then(|at| view.shards.get(at)?.leader);
+        let address = view.nodes.iter().find(|node| Some(node.id) == leader);
+        let node = node.to_owned();
+        let change = ClusterChange::Transfer { shard, node };
+        let Some(address) = address.map(|node| node.addresses.grpc.clone()) else {
+            return self.change(&change).await.map(drop);
         };
+        let Some(client) = self.client_of(&address).await else {
+            let why = format!("the leader's address `{address}` is none");
+            return Err(AdminError::Unreachable(why));
+        };
+        match client.change(change).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(admin_error(error)),
+        }
+    }
+
+    async fn view_of(&self, address: String) -> Option<Overview> {
+        let client = self.client_of(&address).await?;
         tokio::select! { biased;
             view = client.overview() => view.ok(),
-            () = clock.sleep(LAG) => None,
+            () = self.machine.clock.sleep(LAG) => None,
+        }
+    }
+
+    async fn client_of(&self, address: &str) -> Option<PublicClient> {
+        let Machine {
+            connector, tasks, ..
+        } = &self.machine;
+        let settings = ClientSettings::default();
+        let client = PublicClient::connect(address, connector.clone(), tasks.clone(), settings)?;
+        match self.machine.authorization(false).await {
+            Some(text) => client.authorized(&text),
+            None => Some(client),
         }
     }
 
@@ -194,19 +227,30 @@ impl Admin {
     }
 }
 
+fn admin_error(error: CallError) -> AdminError {
+    let told = match error {
+        CallError::NotSent(why) => return AdminError::Unreachable(why),
+        CallError::NoAnswer(why) => return AdminError::NoAnswer(why),
+        CallError::Refused(refusal) => Told::new(refusal.into(), Status::None),
+        CallError::Other(other) => Told::new(strange(other), Status::None),
+    };
+    AdminError::Refused(Box::new(told))
+}
+
 /// Fills in what one node does not know of replicas' lag from the others' views.
 fn join_lag(mut base: Overview, views: &[Overview]) -> Overview {
     let mut known = BTreeMap::new();
     for replica in views
         .iter()
         .flat_map(|view| &view.shards)
-        .flat_map(|shard| &shard.replicas)
+        .flat_map(|shard| shard.replicas.iter().chain(&shard.leaving))
     {
         if let Some(behind) = replica.behind {
             known.insert(replica.id, behind);
         }
     }
-    for replica in base.shards.iter_mut().flat_map(|shard| &mut shard.replicas) {
+    let shards = base.shards.iter_mut();
+    for replica in shards.flat_map(|shard| shard.replicas.iter_mut().chain(&mut shard.leaving)) {
         replica.behind = replica.behind.or_else(|| known.get(&replica.id).copied());
     }
     base

@@ -29,6 +29,7 @@ pub use fanfare_protocol::secret::Secret;
 pub use fanfare_protocol::spelling::{AnswerKind, Named, Spelled};
 pub use fanfare_rpc::client::Overviews;
 pub use fanfare_rpc::heard::{NodeOverview, Overview, ReplicaOverview, ShardOverview};
+pub use fanfare_rpc::public::{Changed, ClusterChange, Upgraded};
 pub use fanfare_rpc::topics::TopicInfo;
 pub use machine::{FixedToken, Machine, Tokens};
 pub use outbox::{Patience, PublishError};

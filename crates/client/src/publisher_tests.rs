@@ -166,6 +166,23 @@ mod closed {
         fn sample(&self, _: Caller, _: Vec<TopicName>) -> Answer<Vec<Sample>> {
             no_route()
         }
+        fn upgrade(&self, _: Caller) -> Answer<fanfare_rpc::public::Upgraded> {
+            no_route()
+        }
+        fn change(
+            &self,
+            _: Caller,
+            _: fanfare_rpc::public::ClusterChange,
+        ) -> Answer<fanfare_rpc::public::Changed> {
+            no_route()
+        }
+        fn repair(
+            &self,
+            _: Caller,
+            _: fanfare_rpc::public::RepairWish,
+        ) -> Answer<fanfare_rpc::public::Repair> {
+            no_route()
+        }
         fn dump_shard(&self, _: Caller, _: ShardId) -> Answer<mpsc::Receiver<TopicDump>> {
             no_route()
         }

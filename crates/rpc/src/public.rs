@@ -289,6 +289,9 @@ pub trait ClusterAdmin: Send + Sync + 'static {
         topics: Vec<TopicName>,
     ) -> BoxFuture<'static, Result<Vec<Sample>, Refusal>>;
 
+    /// Raises the feature level by one step; refused while a node's binary does not know it.
+    fn upgrade(&self, caller: Caller) -> BoxFuture<'static, Result<Upgraded, Refusal>>;
+
     /// All rows of a shard on this node, for comparison with other replicas.
     fn dump_shard(
         &self,
@@ -355,6 +358,17 @@ pub struct Changed {
     pub version: u64,
 }
 
+/// What a wish to raise the feature level came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upgraded {
+    /// The cluster's level now.
+    pub level: u32,
+    /// The highest that the node that answers knows.
+    pub known: u32,
+    /// False if nothing was changed: the level is `known` already.
+    pub raised: bool,
+}
+
 /// The view, and of each shard what its replicas say.
 #[derive(Clone, Debug)]
 pub struct ClusterStatus {
@@ -363,6 +377,8 @@ pub struct ClusterStatus {
     pub shards: Vec<ShardStatus>,
     /// Nodes that this node hears, itself among them.
     pub alive: BTreeSet<NodeId>,
+    /// Nodes whose disk has no room, by what they told last.
+    pub full: BTreeSet<NodeId>,
 }
 
 /// A shard's leadership, as this node knows it.

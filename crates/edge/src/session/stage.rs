@@ -163,7 +163,7 @@ impl Stage {
             let begin = Command::Begin {
                 epoch_counter: 100,
                 secret: Secret([7; 32]),
-                level: 1,
+                level: fanfare_core::level::KNOWN,
             };
             scenery.apply(shard, begin);
         }

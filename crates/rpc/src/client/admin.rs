@@ -16,7 +16,7 @@ use crate::heard::{CallError, Overview};
 use crate::pb::v1 as pb;
 use crate::pb::v1::cluster_admin_client::ClusterAdminClient;
 use crate::pb::v1::topic_admin_client::TopicAdminClient;
-use crate::public::{Changed, ClusterChange, Repair, RepairWish, Sample};
+use crate::public::{Changed, ClusterChange, Repair, RepairWish, Sample, Upgraded};
 use crate::topics::TopicInfo;
 
 /// How long a repair may take: a copy is read whole before it is answered.
@@ -171,6 +171,22 @@ impl PublicClient {
         };
         let node = NodeId(node);
         Ok(Some(Changed { node, version }))
+    }
+
+    /// Raises the feature level by one step.
+    pub async fn upgrade(&self) -> Result<Upgraded, CallError> {
+        let (within, call) = self.work(pb::UpgradeClusterRequest {});
+        let mut door = self.cluster();
+        let pb::UpgradeClusterResponse {
+            level,
+            known,
+            raised,
+        } = answer(within, door.upgrade_cluster(call)).await?;
+        Ok(Upgraded {
+            level,
+            known,
+            raised,
+        })
     }
 
     /// What is left of a shard, or of the metadata, that lost its majority; begins it anew if the

@@ -13,7 +13,7 @@ use crate::convert::repair::wish;
 use crate::convert::{Malformed, topic};
 use crate::pb::v1 as pb;
 use crate::pb::v1::cluster_admin_server::ClusterAdmin as Service;
-use crate::public::{Caller, Changed, ClusterAdmin, ClusterChange, RepairWish};
+use crate::public::{Caller, Changed, ClusterAdmin, ClusterChange, RepairWish, Upgraded};
 
 use super::call::{Calls, malformed, refused};
 
@@ -168,6 +168,25 @@ impl Service for ClusterAdminService {
             lost,
         } = request;
         self.repair(caller, wish(None, accept_data_loss, lost)).await
+    }
+
+    async fn upgrade_cluster(
+        &self,
+        request: Request<pb::UpgradeClusterRequest>,
+    ) -> Result<Response<pb::UpgradeClusterResponse>, Status> {
+        let (caller, pb::UpgradeClusterRequest {}) = self.calls.take(request);
+        let id = caller.request_id.clone();
+        let upgraded = self.door.upgrade(caller).await.map_err(refused(&id))?;
+        let Upgraded {
+            level,
+            known,
+            raised,
+        } = upgraded;
+        Ok(Response::new(pb::UpgradeClusterResponse {
+            level,
+            known,
+            raised,
+        }))
     }
 
     type DumpShardStream = BoxStream<'static, Result<pb::TopicDump, Status>>;

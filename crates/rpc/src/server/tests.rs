@@ -30,7 +30,7 @@ use crate::pb::v1 as pb;
 use crate::public::{
     Caller, Changed, ClusterAdmin, ClusterChange, ClusterStatus, Disconnect, Event, History, HistoryPage, HistoryRequest,
     Items, ListTopics, Publisher, Repair, RepairWish, STREAM_DRAFTS, Sample, ShardStatus, StreamAnswer, StreamDraft,
-    SubscribeRequest, Subscribed, Subscriber, TopicAdmin, TopicDump,
+    SubscribeRequest, Subscribed, Subscriber, TopicAdmin, TopicDump, Upgraded,
 };
 use crate::testing::{Served, serve, view};
 use crate::topics::TopicInfo;
@@ -347,6 +347,7 @@ fn status() -> ClusterStatus {
         view: Arc::new(view),
         shards: vec![led],
         alive: [NodeId(1)].into(),
+        full: BTreeSet::new(),
     }
 }
 
@@ -387,6 +388,15 @@ impl ClusterAdmin for Arc<Script> {
         self.changes.lock().unwrap().push(change);
         let (node, version) = (NodeId(2), 9);
         std::future::ready(Ok(Changed { node, version })).boxed()
+    }
+
+    fn upgrade(&self, _caller: Caller) -> BoxFuture<'static, Result<Upgraded, Refusal>> {
+        let done = Upgraded {
+            level: 2,
+            known: 3,
+            raised: true,
+        };
+        async move { Ok(done) }.boxed()
     }
 
     fn repair(

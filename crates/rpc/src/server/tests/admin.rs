@@ -312,3 +312,12 @@ async fn what_is_left_of_a_group_is_told_and_what_became_of_it() {
     assert_eq!((told.copies[0].term, told.copies[0].index), (3, 80));
     assert!(!told.done);
 }
+
+#[tokio::test]
+async fn a_raised_level_is_told() {
+    let public = public().await;
+    let mut admin = ClusterAdminClient::new(public.channel.clone());
+    let asked = admin.upgrade_cluster(pb::UpgradeClusterRequest {}).await;
+    let told = asked.unwrap().into_inner();
+    assert_eq!((told.level, told.known, told.raised), (2, 3, true));
+}
