@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ShardId};
 use fanfare_core::position::Position;
-use fanfare_server::dev::{self, Act, Addresses, Plan};
+use fanfare_server::dev::{self, Act, Addresses, Logs, Plan, Times};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -25,28 +27,77 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// How long a whole story may take.
 const STORY: Duration = Duration::from_secs(150);
 
+/// What a cluster of a story is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Nodes that make the cluster.
+    pub nodes: usize,
+    /// Nodes after these that join it when the story starts them.
+    pub spare: usize,
+    /// Bytes of history of each node; `None`: the default.
+    pub history_budget: Option<u64>,
+    /// Shards; 0: four.
+    pub shards: u32,
+    /// Sizes of each node's log; `None`: the usual ones.
+    pub logs: Option<Logs>,
+    /// Times of membership; `None`: the usual ones.
+    pub times: Option<Times>,
+    /// Where the story stops a change of members, a node each.
+    pub barriers: Vec<Barriers>,
+}
+
+impl Setup {
+    /// So many nodes, and all as usual.
+    pub fn of(nodes: usize) -> Self {
+        Self {
+            nodes,
+            ..Self::default()
+        }
+    }
+}
+
 /// A running cluster of a story.
 pub struct Cluster {
     inner: Arc<dev::Cluster>,
     nodes: Vec<Node>,
     ops: Vec<String>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Cluster {
     /// Starts so many nodes with 4 shards, tells the story, ends the nodes.
     pub fn run(nodes: usize, story: impl AsyncFnOnce(&Self) -> Result<()>) -> Result<()> {
-        let cluster = Self::start(nodes)?;
+        Self::run_with(Setup::of(nodes), story)
+    }
+
+    /// The same, with so many bytes of history for each node.
+    pub fn run_with_history(
+        nodes: usize,
+        budget: u64,
+        story: impl AsyncFnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let setup = Setup {
+            history_budget: Some(budget),
+            ..Setup::of(nodes)
+        };
+        Self::run_with(setup, story)
+    }
+
+    /// The same, as it is set up.
+    pub fn run_with(setup: Setup, story: impl AsyncFnOnce(&Self) -> Result<()>) -> Result<()> {
+        let founders = setup.nodes;
+        let cluster = Self::start(setup)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            cluster.led().await?;
+            cluster.led(founders).await?;
             wait::soon("the story", STORY, story(&cluster)).await?
         })
     }
 
-    fn start(count: usize) -> Result<Self> {
+    fn start(setup: Setup) -> Result<Self> {
+        let count = setup.nodes + setup.spare;
         // Logs of the nodes by RUST_LOG; another test of the process may have set them up.
         let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
         let filter = filter.from_env_lossy();
@@ -67,9 +118,14 @@ impl Cluster {
         let plan = Plan {
             nodes: addresses.clone(),
             dir: dir.path().to_owned(),
-            shards: 4,
+            shards: if setup.shards == 0 { 4 } else { setup.shards },
             workers: 2,
             grace: Duration::from_secs(2),
+            history_budget: setup.history_budget,
+            logs: setup.logs,
+            spare: setup.spare,
+            times: setup.times,
+            barriers: setup.barriers,
         };
         let inner = dev::Cluster::start(&plan)?;
         let node = |a: &Addresses| Node {
@@ -80,13 +136,13 @@ impl Cluster {
             inner,
             nodes: addresses.iter().map(node).collect(),
             ops: addresses.iter().map(|a| a.ops.to_string()).collect(),
-            _dir: dir,
+            dir,
         })
     }
 
     /// Waits until every shard has a leader that every node knows: stories begin there.
-    async fn led(&self) -> Result<()> {
-        for node in &self.nodes {
+    async fn led(&self, founders: usize) -> Result<()> {
+        for node in self.nodes.iter().take(founders) {
             wait::until("leaders of all shards", LIMIT, || async {
                 let mut admin = ClusterAdminClient::new(grpc::channel(&node.grpc).await?);
                 let view = admin.get_view(pb::GetViewRequest {}).await?.into_inner();
@@ -110,6 +166,11 @@ impl Cluster {
     /// Where the i-th node is reached, from 0.
     pub fn node(&self, at: usize) -> &Node {
         &self.nodes[at]
+    }
+
+    /// Where the i-th node, from 0, has its data.
+    pub fn data(&self, at: usize) -> PathBuf {
+        self.dir.path().join(format!("n{}", at + 1))
     }
 
     /// The operator's door of the i-th node.

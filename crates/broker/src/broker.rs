@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use fanfare_consensus::{Codec, GroupDeps, Status};
+use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ReplicaId, ShardId};
-use fanfare_core::shard::{Block, Entry, TopicDump};
+use fanfare_core::repair::Copy;
+use fanfare_core::shard::{At, Block, Entry, TopicDump};
 use fanfare_core::view::View;
 use fanfare_host::Rng;
 use fanfare_rpc::peer::Peer;
@@ -33,6 +35,11 @@ pub struct BrokerDeps {
     pub blocks: Arc<dyn Codec<Block>>,
     /// Has a shard marked as begun in the view. Called again while the view does not say so.
     pub mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
+    /// Has the view let go replicas of a shard that its group has let go. Called again while the
+    /// view still has them.
+    pub mark_left: Arc<dyn Fn(ShardId, Vec<ReplicaId>) + Send + Sync>,
+    /// Told where a move is; for tests, which stop it there.
+    pub barriers: Barriers,
     pub metrics: Arc<Metrics>,
 }
 
@@ -58,6 +65,9 @@ pub struct ShardStatus {
     /// Chain over all entries up to `group.applied`: replicas that differ have diverged.
     pub chain: u128,
 }
+
+/// A log that a start reads in no time, in bytes.
+const SMALL_LOG: u64 = 1 << 20;
 
 /// A shard's state as this replica has it, for the checker.
 #[derive(Clone, Debug)]
@@ -88,6 +98,8 @@ impl Broker {
             entries,
             blocks,
             mark_begun,
+            mark_left,
+            barriers,
             metrics,
         } = deps;
         let directory = Directory::new(view.clone(), Arc::clone(&groups.clock));
@@ -100,6 +112,8 @@ impl Broker {
             entries,
             blocks,
             mark_begun,
+            mark_left,
+            barriers,
             options,
             metrics,
             stop: CancellationToken::new(),
@@ -156,6 +170,26 @@ impl Broker {
         rows.map(status).collect()
     }
 
+    /// The replicas that run here, for a judgement over a group that lost its majority.
+    #[must_use]
+    pub fn copies(&self) -> Vec<Copy> {
+        let copy = |(shard, local): (ShardId, crate::directory::Local)| {
+            let status = local.group.status();
+            let last = local.group.last_entry();
+            Copy {
+                shard: Some(shard),
+                replica: local.id,
+                last: last.map(|at| At {
+                    term: at.term,
+                    index: at.index,
+                }),
+                serves: status.role.serves && local.group.hears_majority(),
+                voters: status.voters,
+            }
+        };
+        self.parts.directory.all().into_iter().map(copy).collect()
+    }
+
     /// The state of a shard that has a replica here.
     #[must_use]
     pub fn dump(&self, shard: ShardId) -> Option<ShardDump> {
@@ -194,6 +228,19 @@ impl Broker {
     /// an actor failed again and again. Then the node must drain.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// Writes snapshots of the replicas whose logs have grown, the most grown first, so that the next
+    /// start reads little log. For a stop: cancel it when time is up.
+    pub async fn snapshot_to_stop(&self) {
+        let mut grown = self.parts.directory.all();
+        grown.retain(|(_, local)| local.group.logged() >= SMALL_LOG);
+        grown.sort_by_key(|(_, local)| std::cmp::Reverse(local.group.logged()));
+        for (shard, local) in grown {
+            if let Err(error) = local.group.snapshot_to_stop().await {
+                tracing::warn!(%shard, replica = %local.id, %error, "no snapshot of a shard");
+            }
+        }
     }
 
     /// Ends all reigns and links and stops the groups. What was proposed and is not answered yet is

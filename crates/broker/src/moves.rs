@@ -50,8 +50,34 @@ pub(crate) fn next_step(row: &ShardRow, status: &Status, me: ReplicaId) -> Optio
         return Some(Step::Leave(gone));
     }
     let done = voters == wanted && !planned.contains(&me);
-    let heir = planned.iter().find(|id| is_near(status, **id));
+    let wish = row.preferred.and_then(|node| row.on(node));
+    let near = |id: &&ReplicaId| is_near(status, **id);
+    let heir = planned
+        .iter()
+        .filter(near)
+        .min_by_key(|id| Some(**id) != wish);
     heir.filter(|_| done).map(|heir| Step::HandOver(*heir))
+}
+
+/// A learner that lacks what the leader had when it was looked after last, a second ago, is no
+/// nearer than one that lacks everything: it might never get there.
+pub(crate) fn temper(status: &mut Status, pace: Option<u64>) {
+    for (id, behind) in &mut status.behind {
+        let has = status.last_index.saturating_sub(*behind);
+        if status.learners.contains(id) && pace.is_none_or(|pace| has < pace) {
+            *behind = u64::MAX;
+        }
+    }
+}
+
+/// The replicas of a row that its group has let go for good, as its leader sees it.
+pub(crate) fn left(row: &ShardRow, status: &Status) -> Vec<ReplicaId> {
+    if status.joint || !status.members_committed || status.voters.is_empty() {
+        return Vec::new();
+    }
+    let ids = row.leaving.iter().map(|replica| replica.id);
+    ids.filter(|id| !status.voters.contains(id) && !status.learners.contains(id))
+        .collect()
 }
 
 /// The replica that should lead in place of `node`'s, if it could at once.
@@ -93,6 +119,8 @@ mod tests {
         ShardRow {
             id: ShardId(0),
             replicas: replicas.iter().map(replica).collect(),
+            leaving: Vec::new(),
+            repaired: None,
             preferred: None,
             begun: true,
         }

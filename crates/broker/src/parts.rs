@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fanfare_consensus::{Codec, GroupConfig, GroupDeps, GroupId};
+use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ReplicaId, ShardId};
 use fanfare_core::shard::{Block, Entry};
 use fanfare_core::view::View;
@@ -23,6 +24,8 @@ pub(crate) struct Parts {
     pub(crate) entries: Arc<dyn Codec<Entry>>,
     pub(crate) blocks: Arc<dyn Codec<Block>>,
     pub(crate) mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
+    pub(crate) mark_left: Arc<dyn Fn(ShardId, Vec<ReplicaId>) + Send + Sync>,
+    pub(crate) barriers: Barriers,
     pub(crate) options: BrokerOptions,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) directory: Arc<Directory>,

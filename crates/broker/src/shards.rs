@@ -1,6 +1,7 @@
 //! The supervisor of the node's shards: it follows the view, starts a group for each replica placed
 //! here, and an actor for each reign of one.
 
+mod repair;
 mod upkeep;
 mod wakes;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_consensus::{Group, GroupId, InitializeError, StartError};
+use fanfare_core::barrier::Barrier;
 use fanfare_core::id::{ReplicaId, ShardId, Term};
 use fanfare_core::view::{ShardRow, View};
 use futures_util::future::join_all;
@@ -24,7 +26,8 @@ use crate::parts::Parts;
 use crate::reign::Reign;
 use crate::shard::{self, ShardActor};
 use crate::snapshots::Snapshots;
-use wakes::{follow_role, follow_view, tick};
+use repair::{begin_anew, drop_source};
+use wakes::{find_stored, follow_role, follow_view, tick};
 
 pub(crate) type ShardsRef = ActorRef<Msg>;
 
@@ -49,7 +52,9 @@ pub(crate) enum Msg {
     Role(ShardId),
     Tick,
     /// A step of a move has been taken, or not.
-    Moved(ShardId),
+    Moved(ShardId, bool),
+    /// Replicas that had something on the disk when the node started.
+    Stored(Vec<(ShardId, ReplicaId)>),
     /// A replica has stopped for good.
     Retired(ShardId, ReplicaId),
     /// End all reigns, stop all groups.
@@ -65,6 +70,9 @@ pub(crate) struct State {
     failed: BTreeSet<ReplicaId>,
     /// Shards of which a step of a move is out.
     moving: BTreeSet<ShardId>,
+    /// Last index of each led shard when it was looked after last.
+    paces: BTreeMap<ShardId, u64>,
+    stored: Vec<(ShardId, ReplicaId)>,
     snapshots: Snapshots,
     ticks: u32,
     stopping: bool,
@@ -98,6 +106,7 @@ impl Actor for ShardSupervisor {
     ) -> Result<State, ActorProcessingErr> {
         follow_view(&parts, &me);
         tick(&parts, &me);
+        find_stored(&parts, &me);
         let (placed, reigns) = (BTreeMap::new(), BTreeMap::new());
         let mut state = State {
             parts,
@@ -105,6 +114,8 @@ impl Actor for ShardSupervisor {
             reigns,
             failed: BTreeSet::new(),
             moving: BTreeSet::new(),
+            paces: BTreeMap::new(),
+            stored: Vec::new(),
             snapshots: Snapshots::default(),
             ticks: 0,
             stopping: false,
@@ -126,7 +137,8 @@ impl Actor for ShardSupervisor {
             }
             Msg::Role(shard) => state.on_role(shard, &me).await,
             Msg::Tick => state.on_tick(&me).await,
-            Msg::Moved(shard) => drop(state.moving.remove(&shard)),
+            Msg::Moved(shard, taken) => state.on_moved(shard, taken, &me),
+            Msg::Stored(replicas) => state.stored = replicas,
             Msg::Retired(shard, id) => state.on_retired(shard, id, &me),
             Msg::Shutdown(done) => state.shutdown(done),
         }
@@ -165,14 +177,16 @@ impl State {
         }
         let view = Arc::clone(&self.parts.view.borrow());
         for row in &view.shards {
-            let here = row
-                .replicas
-                .iter()
-                .find(|replica| replica.node == self.parts.node);
+            // One that leaves votes until its group has let it go.
+            let mut present = row.present();
+            let here = present.find(|replica| replica.node == self.parts.node);
             match (here, self.placed.get(&row.id).copied()) {
                 (Some(replica), None) => self.start(&view, row.id, replica.id, me),
                 (Some(replica), Some(old)) if old != replica.id && self.failed.remove(&old) => {
-                    self.remove(row.id, old, None, me);
+                    match row.is_over(old) {
+                        true => self.start(&view, row.id, replica.id, me),
+                        false => self.remove(row.id, old, None, me),
+                    }
                 }
                 (Some(_) | None, Some(_)) | (None, None) => {}
             }
@@ -185,12 +199,26 @@ impl State {
         let replica = Arc::new(Replica::new(shards));
         let (parts, me) = (Arc::clone(&self.parts), me.clone());
         let config = parts.options.group(GroupId::Shard(shard), id);
+        let anew = view.shard(shard).and_then(|row| row.repaired);
+        let anew = anew.filter(|repaired| repaired.to == id);
         self.parts.groups.tasks.spawn(async move {
+            if let Some(repaired) = anew
+                && let Err(error) = begin_anew(&parts, shard, repaired, shards).await
+            {
+                me.cast(Msg::Started(shard, id, replica, Err(error))).ok();
+                return;
+            }
             let machine = ShardMachine::new(Arc::clone(&replica), Arc::clone(&parts.blocks));
             let entries = Arc::clone(&parts.entries);
             let started = Group::start(config, &parts.groups, machine, entries).await;
+            let barriers = &parts.barriers;
+            barriers.pass(Barrier::ReplicaStarted, Some(shard)).await;
+            let runs = started.is_ok();
             // A supervisor that has stopped starts nothing.
             me.cast(Msg::Started(shard, id, replica, started)).ok();
+            if let Some(repaired) = anew.filter(|_| runs) {
+                drop_source(&parts, shard, repaired).await;
+            }
         });
     }
 

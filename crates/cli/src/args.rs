@@ -1,10 +1,14 @@
 //! What can be typed. The doc comments are the manual that `--help` prints.
 
+mod cluster;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand};
+
+pub use cluster::*;
 
 /// Push updates to people: publish once, and every subscriber gets it, on any node, over any
 /// transport, or is told what it cannot have.
@@ -114,60 +118,6 @@ pub struct Serve {
     /// Serve without authentication: whoever reaches the ports may publish and subscribe.
     #[arg(long)]
     pub insecure_open: bool,
-}
-
-/// Make a cluster and look at it.
-#[derive(Debug, Group)]
-pub struct Cluster {
-    #[command(subcommand)]
-    pub command: ClusterCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ClusterCommand {
-    Init(Init),
-    Status(Status),
-}
-
-/// Make the cluster, once, of the seeds of one node. All of them must be up.
-#[derive(Debug, Group)]
-#[command(after_help = "\
-Example:
-  fanfare cluster init --ops http://127.0.0.1:9100 --shards 64
-
-The number of shards is fixed for ever: 64 suit 32 to 64 busy nodes, 16 a small cluster.")]
-pub struct Init {
-    /// The operator's door of one node.
-    #[arg(long, env = "FANFARE_OPS", default_value = "http://127.0.0.1:9100")]
-    pub ops: String,
-    /// Shards of the cluster, 1 to 1024.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub shards: u32,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Show nodes, generations, shards, leaders and replicas that lag.
-#[derive(Debug, Group)]
-#[command(after_help = "\
-Examples:
-  fanfare cluster status
-  fanfare cluster status --wait 5m         before the next step of a restart
-  fanfare cluster status --grpc http://n2:9090 --json")]
-pub struct Status {
-    #[command(flatten)]
-    pub reach: Reach,
-    /// Show it again on each change, until interrupted.
-    #[arg(long)]
-    pub watch: bool,
-    /// Wait until every node answers, every shard has a leader and every replica keeps up; exit
-    /// code 1 if that takes longer than TIME, such as 90s.
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "watch")]
-    pub wait: Option<Duration>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Where nodes are reached.
@@ -375,7 +325,7 @@ pub struct Rules {
 }
 
 /// A number with a unit: `500ms`, `90s`, `15m`, `24h`, `7d`.
-fn duration(raw: &str) -> Result<Duration, String> {
+pub fn duration(raw: &str) -> Result<Duration, String> {
     let split = raw.find(|c: char| !c.is_ascii_digit()).unwrap_or(raw.len());
     let (number, unit) = raw.split_at(split);
     let number: u64 = number

@@ -30,6 +30,11 @@ pub fn run(args: &Dev) -> Result<(), Failure> {
         shards: SHARDS,
         workers: 2,
         grace: Duration::from_secs(3),
+        history_budget: None,
+        logs: None,
+        spare: 0,
+        times: None,
+        barriers: Vec::new(),
     };
     output::note(&format!(
         "starting {} nodes, data in {} …",

@@ -3,7 +3,7 @@
 use std::process;
 
 use fanfare_server::config::{Config, Layers};
-use fanfare_server::node::{Deps, Mode, Node};
+use fanfare_server::node::{Deps, Mode, Node, Removed};
 use fanfare_server::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -52,6 +52,12 @@ async fn serve(config: Config, single: bool) -> Result<(), Failure> {
     };
     match fatal {
         // What a node cannot trust it does not write out either: no stages.
+        // Nothing is wrong with it, and nobody should start it again.
+        Some(fatal) if fatal.0.is::<Removed>() => {
+            output::note(&fatal.0.to_string());
+            node.shutdown(grace).await;
+            Ok(())
+        }
         Some(fatal) => Err(Failure::No(format!("{:#}", fatal.0))),
         None => {
             node.shutdown(grace).await;

@@ -1,14 +1,15 @@
-//! Lets a node in after the bootstrap. Whether it may come in, its join token says, which is not
-//! looked at here.
+//! Lets a node in after the bootstrap. Whether it may come in by itself, the configuration says;
+//! join tokens are not built.
 
 use std::sync::Arc;
 
 use fanfare_core::id::{ClusterId, DiskId, Generation, NodeId};
 use fanfare_core::view::{Command, Outcome, Refusal, View};
-use fanfare_rpc::members::{Adopt, AdoptError, CallError, Card, Stage};
+use fanfare_rpc::members::{Adopt, AdoptError, CallError, Card, JoinError, Stage};
 
 use crate::ask::within;
-use crate::{ClusterHandle, ProposeFailed};
+use crate::cluster::Shared;
+use crate::{Admission, ClusterHandle, ProposeFailed};
 
 /// Why a node was not let in. Calling `admit` again is safe in all cases.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum AdmitError {
     Refused(#[source] Refusal),
     #[error("the node was not adopted")]
     Adopt(#[source] AdoptError),
+    /// This node is no member yet, or its cluster is not made.
+    #[error("there is no cluster here")]
+    NoCluster,
     #[error("this node is stopping")]
     Stopped,
 }
@@ -31,13 +35,33 @@ impl ClusterHandle {
     /// Makes the empty node at `address` a member and returns its id. It begins as a learner of
     /// the metadata group. Of a member of this cluster it only returns the id.
     pub async fn admit(&self, address: &str) -> Result<NodeId, AdmitError> {
-        let shared = self.shared();
+        self.shared().admit(address).await
+    }
+}
+
+impl Shared {
+    /// Lets in the node that asks with `card`, if it is that at the address it says.
+    pub(crate) async fn join(&self, card: Card) -> Result<NodeId, JoinError> {
+        if self.config.admission == Admission::Closed {
+            return Err(JoinError::Closed);
+        }
+        match self.admit(&card.addresses.peer).await {
+            Ok(node) => Ok(node),
+            Err(AdmitError::Refused(refusal)) => Err(JoinError::Refused(refusal)),
+            Err(error) => Err(JoinError::Later(crate::error::chain(&error))),
+        }
+    }
+
+    async fn admit(&self, address: &str) -> Result<NodeId, AdmitError> {
+        let own = self.member().ok_or(AdmitError::NoCluster)?.cluster;
+        if !self.views.borrow().is_bootstrapped() {
+            return Err(AdmitError::NoCluster);
+        }
         let silent = |source| AdmitError::Silent {
             address: address.to_owned(),
             source,
         };
-        let card = shared.identify(address).await.map_err(silent)?;
-        let own = self.identity().cluster;
+        let card = self.identify(address).await.map_err(silent)?;
         match card.stage {
             Stage::Member { cluster, node, .. } if cluster == own => return Ok(node),
             Stage::Member { cluster, .. } => return Err(AdmitError::Taken { cluster }),
@@ -50,7 +74,7 @@ impl ClusterHandle {
             level: card.level,
             addresses: card.addresses,
         };
-        let (version, node) = match self.propose(&add).await? {
+        let (version, node) = match self.propose(&add, self.config.times.propose).await? {
             Outcome::Added { version, node, .. } => (version, node),
             Outcome::Refused(refusal) => return Err(AdmitError::Refused(refusal)),
             Outcome::Done { .. } => return Err(AdmitError::Propose(ProposeFailed::Unknown)),
@@ -62,8 +86,8 @@ impl ClusterHandle {
             disk,
             view: View::clone(&view),
         };
-        let asked = shared.dial(address).adopt(adopt);
-        let adopted = within(&**shared.deps.clock(), shared.config.times.call, asked).await;
+        let asked = self.dial(address).adopt(adopt);
+        let adopted = within(&**self.deps.clock(), self.config.times.call, asked).await;
         let adopted = adopted.unwrap_or(Err(AdoptError::Call(CallError::NoAnswer)));
         adopted.map_err(AdmitError::Adopt)?;
         Ok(node)
@@ -71,22 +95,18 @@ impl ClusterHandle {
 
     /// The disk of a node that was made known before and never started, or a new one.
     fn disk_for(&self, card: &Card) -> DiskId {
-        let view = self.shared().newest_view();
+        let view = self.newest_view();
         let begun = view
             .node_named(&card.name)
             .filter(|node| node.generation == Generation(0));
-        begun.map_or_else(
-            || DiskId(self.shared().deps.rng.next_u128()),
-            |node| node.disk,
-        )
+        begun.map_or_else(|| DiskId(self.deps.rng.next_u128()), |node| node.disk)
     }
 
     async fn view_of(&self, version: u64) -> Result<Arc<View>, AdmitError> {
-        let shared = self.shared();
-        let mut views = self.view();
+        let mut views = self.views.subscribe();
         tokio::select! {
             biased;
-            () = shared.deps.stop.cancelled() => Err(AdmitError::Stopped),
+            () = self.deps.stop.cancelled() => Err(AdmitError::Stopped),
             view = views.wait_for(|view| view.version >= version) => {
                 view.map(|view| Arc::clone(&view)).map_err(|_| AdmitError::Stopped)
             }

@@ -110,6 +110,7 @@ impl Shared {
             view: self.views.borrow().version,
             leader: self.leader(),
             replicas,
+            full: !self.deps.groups.store.log().has_room(),
         }
     }
 

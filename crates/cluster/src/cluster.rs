@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fanfare_consensus::{Group, GroupConfig, GroupId, Identity, IdentityError};
+use fanfare_consensus::{Group, GroupId, Identity, IdentityError};
 use fanfare_core::id::{NodeId, ReplicaId};
 use fanfare_core::view::{Command, Refusal, View};
 use fanfare_rpc::members::{Beat, Members, Stage};
@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use crate::hint::{self, Hint};
 use crate::{
-    ClusterHandle, Config, Deps, Detector, HintError, MetaMachine, StartError, beats, controller,
-    lobby, register,
+    ClusterHandle, Config, Deps, Detector, HintError, MetaMachine, StartError, beats, budget, controller,
+    lobby, losses, register, repair,
 };
 
 /// A node's membership. A clone is the same.
@@ -109,6 +109,7 @@ impl Cluster {
             read => read?,
         };
         let hint = shared.read_hint().await?;
+        shared.knows(hint.as_ref())?;
         let replica = Box::pin(shared.own_replica(marker, hint.as_ref())).await?;
         let dir = shared.deps.dir.clone();
         let identity = shared
@@ -116,19 +117,7 @@ impl Cluster {
             .await?;
         shared.enter(identity);
 
-        let machine = MetaMachine::new(
-            Arc::clone(&shared.deps.views),
-            shared.views.clone(),
-            shared.deps.routes.clone(),
-        );
-        let config = GroupConfig {
-            group: GroupId::Meta,
-            replica,
-            ..shared.config.group.clone()
-        };
-        let commands = Arc::clone(&shared.deps.commands);
-        let starting = Group::start(config, &shared.deps.groups, machine, commands);
-        let group = Box::pin(starting).await?;
+        let group = shared.start_group(replica).await?;
         if let Some(hint) = hint.filter(|hint| !hint.begun) {
             shared
                 .write_hint(Hint {
@@ -142,16 +131,23 @@ impl Cluster {
         tracing::info!(cluster = %identity.cluster, %node, generation = %identity.generation, "started");
 
         shared.run(register::register(Arc::clone(shared), identity));
+        shared.run(losses::report(Arc::clone(shared), identity));
+        if shared.config.history_budget > 0 {
+            shared.run(budget::tell(Arc::clone(shared), identity));
+        }
         shared.run(beats::beat(Arc::clone(shared)));
         shared.run(controller::control(Arc::clone(shared)));
         shared.run(hint::follow(Arc::clone(shared)));
+        shared.run(repair::follow(Arc::clone(shared)));
+        let dropping = Arc::clone(shared);
+        shared.run(async move { dropping.drop_older(replica).await });
         Ok(ClusterHandle::new(Arc::clone(shared), identity))
     }
 }
 
 impl Shared {
     /// Runs a task of membership until it ends or the node stops.
-    fn run(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn run(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.deps.stop.clone();
         self.deps
             .groups
@@ -261,7 +257,16 @@ impl Shared {
         Ok(())
     }
 
-    async fn stored_replicas(&self) -> Result<Vec<(GroupId, ReplicaId)>, StartError> {
+    /// Refuses to start a binary below the level of the cluster, before it touches a group.
+    fn knows(&self, hint: Option<&Hint>) -> Result<(), StartError> {
+        let (level, known) = (hint.map_or(0, |hint| hint.view.level), self.config.level);
+        if level > known {
+            return Err(StartError::BinaryTooOld { level, known });
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn stored_replicas(&self) -> Result<Vec<(GroupId, ReplicaId)>, StartError> {
         let store = self.deps.groups.store.clone();
         let path = self.deps.dir.clone();
         let listed = self.disk(move |_| {
@@ -290,14 +295,13 @@ impl Shared {
                 found: row.name.clone(),
             });
         }
-        let stored = self
-            .stored_replicas()
-            .await?
-            .into_iter()
-            .rfind(|(group, _)| *group == GroupId::Meta)
-            .map(|(_, replica)| replica);
+        let stored = self.stored_meta().await?;
         match (stored, hint) {
-            (Some(replica), _) => Ok(replica),
+            (Some(replica), hint) => {
+                // A group that began anew gave this node another replica, which may have nothing yet.
+                let given = hint.and_then(|hint| hint.view.meta_on(marker.node));
+                Ok(given.map_or(replica, |given| given.max(replica)))
+            }
             (None, Some(hint)) if hint.begun => {
                 self.enter(marker);
                 let lost = Command::RecordDataLoss { node: marker.node };

@@ -1,16 +1,19 @@
 //! What the leader of the metadata group does about the view: records which shards have begun and
-//! keeps the metadata group's own members as the view says, and places shards anew when a node came,
-//! left, lost its data or is away. Moving the replicas is the work of their shards' leaders.
+//! keeps the metadata group's own members as the view says, places shards anew when a node came,
+//! leaves, lost its data or is away, and removes departing nodes that hold nothing any more. Moving
+//! the replicas is the work of their shards' leaders.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_consensus::{ChangeError, Group, Status};
+use fanfare_core::barrier::Barrier;
 use fanfare_core::id::{Generation, NodeId, ReplicaId, ShardId};
 use fanfare_core::placement;
 use fanfare_core::view::{Command, Node, Outcome, StoreState, View};
 use fanfare_rpc::members::ReplicaStatus;
+use tokio::task::JoinHandle;
 
 use crate::MetaMachine;
 use crate::ask::within;
@@ -20,29 +23,33 @@ use crate::moves;
 /// Entries a learner may be behind to become a voter.
 const CAUGHT_UP: u64 = 1_000;
 
-/// Entries after which a replica writes a snapshot, so that its log can be purged.
-const SNAPSHOT_AFTER: u64 = 100_000;
-
 /// Next step towards the members the view wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     Learn(ReplicaId),
     Vote(BTreeSet<ReplicaId>),
     Leave(BTreeSet<ReplicaId>),
+    /// Hand the leadership over: the leader itself is to leave.
+    HandOver(ReplicaId),
 }
+
+/// How long an heir may take to have all of the log.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// Before a leader has listened for a while it takes nobody for away.
+static NOBODY: BTreeSet<NodeId> = BTreeSet::new();
 
 /// Works in rounds until it is cancelled; all but snapshots only while this node leads.
 pub(crate) async fn control(shared: Arc<Shared>) {
     let mut away: BTreeSet<NodeId> = BTreeSet::new();
     let mut led_since: Option<Duration> = None;
+    let mut writing: Option<JoinHandle<()>> = None;
     loop {
         shared.deps.clock().sleep(shared.config.times.round).await;
-        let Some(group) = shared.group() else { return };
-        let status = group.status();
-        if status.applied.saturating_sub(status.snapshot) >= SNAPSHOT_AFTER
-            && let Err(error) = group.snapshot().await
-        {
-            tracing::warn!(%error, "no snapshot of the metadata group");
+        // None while the group begins anew; at the node's stop this task is cancelled.
+        let Some(group) = shared.group() else { continue };
+        if writing.as_ref().is_none_or(JoinHandle::is_finished) {
+            writing = write_snapshot(&shared, &group);
         }
         let view = Arc::clone(&shared.views.borrow());
         if !group.role().borrow().serves || !view.is_bootstrapped() {
@@ -52,7 +59,10 @@ pub(crate) async fn control(shared: Arc<Shared>) {
         }
         shared.record_begun(&view).await;
         let status = group.status();
-        if let Some(step) = next_step(&view, &status) {
+        if let Some(step) = next_step(&view, &status, group.replica()) {
+            if let Step::Vote(_) = step {
+                shared.deps.barriers.pass(Barrier::MetaVoters, None).await;
+            }
             let taking = Box::pin(take(&group, step.clone()));
             let time = shared.config.times.propose;
             let taken = within(&**shared.deps.clock(), time, taking).await;
@@ -67,11 +77,23 @@ pub(crate) async fn control(shared: Arc<Shared>) {
             tracing::warn!(%node, "node is away; its replicas are made anew where there is room");
         }
         let since = *led_since.get_or_insert(now);
-        if now.saturating_sub(since) >= shared.config.times.calm {
-            shared.place(&view, &now_away).await;
-        }
+        let calm = now.saturating_sub(since) >= shared.config.times.calm;
+        let rebuilt = if calm { &now_away } else { &NOBODY };
+        shared.place(&view, rebuilt).await;
+        shared.remove_empty(&view, &status).await;
         away = now_away;
     }
+}
+
+/// Writes a snapshot of this node's replica if one is due, beside the rounds.
+fn write_snapshot(shared: &Shared, group: &Group<MetaMachine>) -> Option<JoinHandle<()>> {
+    let why = group.due()?;
+    let group = group.clone();
+    Some(shared.deps.groups.tasks.spawn(async move {
+        if let Err(error) = group.snapshot(why).await {
+            tracing::warn!(%error, ?why, "no snapshot of the metadata group");
+        }
+    }))
 }
 
 impl Shared {
@@ -90,7 +112,8 @@ impl Shared {
 
     /// Places shards anew, as far as it is their turn.
     async fn place(&self, view: &View, away: &BTreeSet<NodeId>) {
-        let plan = placement::plan(view, away);
+        let silent = self.silent(view);
+        let plan = placement::plan_around(view, away, &silent);
         if plan.is_empty() {
             return;
         }
@@ -99,6 +122,13 @@ impl Shared {
             return;
         }
         let shards: Vec<u32> = rows.iter().map(|row| row.shard.0).collect();
+        let moved: Vec<ShardId> = rows.iter().map(|row| row.shard).collect();
+        for shard in &moved {
+            self.deps
+                .barriers
+                .pass(Barrier::Planned, Some(*shard))
+                .await;
+        }
         let place = Command::Place {
             base: view.version,
             rows,
@@ -107,9 +137,41 @@ impl Shared {
         match self.propose(&place, self.config.times.propose).await {
             Ok(Outcome::Done { .. } | Outcome::Added { .. }) => {
                 tracing::info!(?shards, "shards placed anew");
+                for shard in moved {
+                    self.deps.barriers.pass(Barrier::Placed, Some(shard)).await;
+                }
             }
             Ok(Outcome::Refused(refusal)) => tracing::debug!(%refusal, "not placed"),
             Err(error) => tracing::debug!(%error, "not placed"),
+        }
+    }
+
+    /// Nodes of the view that are not heard now.
+    fn silent(&self, view: &View) -> BTreeSet<NodeId> {
+        let me = self.member().map(|me| me.node);
+        let (now, detector) = (self.deps.clock().now(), self.detector().clone());
+        let silent = |id: &NodeId| Some(*id) != me && !detector.is_alive(*id, now);
+        view.living().map(|node| node.id).filter(silent).collect()
+    }
+
+    /// Removes departing nodes that have no replica of a shard and no vote any more.
+    async fn remove_empty(&self, view: &View, status: &Status) {
+        for node in view.departing.keys().copied() {
+            let votes = view
+                .meta_on(node)
+                .is_some_and(|r| status.voters.contains(&r));
+            if view.holds_replicas(node) || votes || status.joint {
+                continue;
+            }
+            self.deps.barriers.pass(Barrier::Emptied, None).await;
+            let remove = Command::RemoveNode { node };
+            match self.propose(&remove, self.config.times.propose).await {
+                Ok(Outcome::Done { .. } | Outcome::Added { .. }) => {
+                    tracing::info!(%node, "a departing node is removed");
+                }
+                Ok(Outcome::Refused(refusal)) => tracing::warn!(%node, %refusal, "not removed"),
+                Err(error) => tracing::debug!(%node, %error, "not removed"),
+            }
         }
     }
 
@@ -142,7 +204,7 @@ impl Shared {
 
 /// One change at a time: learners are added first, then voters changed, then who has no place any
 /// more is removed.
-fn next_step(view: &View, status: &Status) -> Option<Step> {
+fn next_step(view: &View, status: &Status, me: ReplicaId) -> Option<Step> {
     let counts = |node: &Node| node.store == StoreState::ReadWrite;
     let wanted: BTreeSet<ReplicaId> = view
         .living()
@@ -170,7 +232,14 @@ fn next_step(view: &View, status: &Status) -> Option<Step> {
     let can_vote = |id: &ReplicaId| now.contains(id) || caught_up(id);
     // A change that its leader did not bring to the end is said again.
     if (voters != now || status.joint) && !voters.is_empty() && voters.iter().all(can_vote) {
-        return Some(Step::Vote(voters));
+        // Who leads goes last, and as a follower.
+        let mut with_me = voters.clone();
+        with_me.insert(me);
+        if voters.contains(&me) || with_me != now || status.joint {
+            return Some(Step::Vote(with_me));
+        }
+        let near = |id: &&ReplicaId| behind(id).is_some_and(|n| n < CAUGHT_UP);
+        return voters.iter().find(near).copied().map(Step::HandOver);
     }
     let gone: BTreeSet<ReplicaId> = status
         .learners
@@ -186,158 +255,12 @@ async fn take(group: &Group<MetaMachine>, step: Step) -> Result<(), ChangeError>
         Step::Learn(replica) => group.add_learner(replica).await,
         Step::Vote(voters) => group.change_voters(voters).await,
         Step::Leave(gone) => group.remove_learners(gone).await,
+        Step::HandOver(to) => {
+            let handed = group.hand_over(to, HAND_OVER).await;
+            handed.map_err(|error| ChangeError::Refused(error.to_string()))
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use fanfare_core::id::DiskId;
-    use fanfare_core::view::{Addresses, Bootstrap, NewNode, Replica};
-
-    use super::*;
-
-    fn view(nodes: u64) -> View {
-        let ids: BTreeSet<NodeId> = (1..=nodes).map(NodeId).collect();
-        let node = |id: &NodeId| NewNode {
-            id: *id,
-            name: format!("n{id}"),
-            disk: DiskId(u128::from(id.0)),
-            level: 1,
-            addresses: Addresses {
-                peer: format!("n{id}:1"),
-                ..Addresses::default()
-            },
-        };
-        let mut view = View::empty();
-        view.apply(&Command::Bootstrap(Bootstrap {
-            cluster: fanfare_core::id::ClusterId(1),
-            level: 1,
-            payload_limit: 65_536,
-            nodes: ids.iter().map(node).collect(),
-            meta: ids
-                .iter()
-                .map(|id| Replica {
-                    id: ReplicaId(id.0),
-                    node: *id,
-                })
-                .collect(),
-            shards: placement::first(&ids, 1),
-        }));
-        for node in ids {
-            view.apply(&started(node));
-        }
-        assert_eq!(view.version, 1 + nodes);
-        view
-    }
-
-    fn started(node: NodeId) -> Command {
-        Command::NodeStarted {
-            node,
-            generation: Generation(1),
-            disk: DiskId(u128::from(node.0)),
-            level: 1,
-            addresses: Addresses {
-                peer: format!("n{node}:1"),
-                ..Addresses::default()
-            },
-        }
-    }
-
-    fn status(voters: &[u64], learners: &[u64], behind: &[(u64, u64)]) -> Status {
-        let ids = |ids: &[u64]| ids.iter().copied().map(ReplicaId).collect();
-        Status {
-            voters: ids(voters),
-            learners: ids(learners),
-            behind: behind.iter().map(|(id, n)| (ReplicaId(*id), *n)).collect(),
-            ..Status::default()
-        }
-    }
-
-    fn ids(ids: &[u64]) -> BTreeSet<ReplicaId> {
-        ids.iter().copied().map(ReplicaId).collect()
-    }
-
-    #[test]
-    fn every_node_learns_and_three_vote() {
-        let view = view(5);
-        let step = next_step(&view, &status(&[1, 2, 3], &[], &[]));
-        assert_eq!(step, Some(Step::Learn(ReplicaId(4))));
-        let step = next_step(&view, &status(&[1, 2, 3], &[4], &[(4, 9_999)]));
-        assert_eq!(step, Some(Step::Learn(ReplicaId(5))));
-        assert_eq!(next_step(&view, &status(&[1, 2, 3], &[4, 5], &[])), None);
-    }
-
-    #[test]
-    fn a_lost_voter_is_replaced_once_its_successor_has_caught_up() {
-        let mut view = view(4);
-        view.apply(&Command::RecordDataLoss { node: NodeId(2) });
-        assert_eq!(
-            next_step(&view, &status(&[1, 2, 3], &[4], &[(4, 1_000)])),
-            None
-        );
-        assert_eq!(
-            next_step(&view, &status(&[1, 2, 3], &[4], &[])),
-            None,
-            "lag not known"
-        );
-        let step = next_step(&view, &status(&[1, 2, 3], &[4], &[(4, 999)]));
-        assert_eq!(step, Some(Step::Vote(ids(&[1, 3, 4]))));
-    }
-
-    #[test]
-    fn a_node_that_was_never_seen_to_start_does_not_vote() {
-        let mut view = view(2);
-        view.apply(&Command::AddNode {
-            name: "new".to_owned(),
-            disk: DiskId(3),
-            level: 1,
-            addresses: Addresses {
-                peer: "new:1".to_owned(),
-                ..Addresses::default()
-            },
-        });
-        let replica = view.meta_on(NodeId(3)).unwrap().0;
-        let caught_up = status(&[1, 2], &[replica], &[(replica, 0)]);
-        assert_eq!(next_step(&view, &caught_up), None);
-        view.apply(&started(NodeId(3)));
-        assert_eq!(
-            next_step(&view, &caught_up),
-            Some(Step::Vote(ids(&[1, 2, replica])))
-        );
-    }
-
-    #[test]
-    fn a_replica_on_a_lost_disk_is_let_go_though_none_takes_its_place() {
-        let mut view = view(3);
-        view.apply(&Command::RecordDataLoss { node: NodeId(2) });
-        let step = next_step(&view, &status(&[1, 2, 3], &[], &[]));
-        assert_eq!(step, Some(Step::Vote(ids(&[1, 3]))));
-        assert_eq!(
-            next_step(&view, &status(&[1, 3], &[], &[])),
-            None,
-            "it is not added again"
-        );
-    }
-
-    #[test]
-    fn a_change_that_was_cut_in_the_middle_is_brought_to_its_end() {
-        let joint = Status {
-            joint: true,
-            ..status(&[1, 2, 3], &[], &[])
-        };
-        assert_eq!(
-            next_step(&view(3), &joint),
-            Some(Step::Vote(ids(&[1, 2, 3])))
-        );
-    }
-
-    #[test]
-    fn a_removed_node_leaves_after_it_votes_no_more() {
-        let mut view = view(4);
-        view.apply(&Command::RemoveNode { node: NodeId(3) });
-        let step = next_step(&view, &status(&[1, 2, 3], &[4], &[(4, 0)]));
-        assert_eq!(step, Some(Step::Vote(ids(&[1, 2, 4]))));
-        let step = next_step(&view, &status(&[1, 2, 4], &[3], &[(4, 0)]));
-        assert_eq!(step, Some(Step::Leave(ids(&[3]))));
-    }
-}
+mod tests;

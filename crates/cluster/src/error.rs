@@ -16,10 +16,11 @@ pub enum StartError {
     Identity(#[from] IdentityError),
     #[error("the copy of the view cannot be used")]
     Hint(#[from] HintError),
-    /// R8. Replace the node: `fanfare cluster replace`. Its old id does not come back.
+    /// R8. Its old id does not come back.
     #[error(
-        "{name} is node {node} of cluster {cluster} and has lost its data; replace it with a new \
-         node, or put its data directory back if it was not mounted"
+        "{name} is node {node} of cluster {cluster} and has lost its data (data loss): start an \
+         empty node under another name, and when it has joined run `fanfare cluster replace {name} \
+         OTHER`"
     )]
     DataLoss {
         name: String,
@@ -42,6 +43,12 @@ pub enum StartError {
     /// A node of this name is known and alive.
     #[error("a node named {name} runs already, as node {node}")]
     NameInUse { name: String, node: NodeId },
+    /// The cluster was upgraded: an older binary would not understand what its log holds.
+    #[error(
+        "the cluster has feature level {level}, and this binary knows level {known} at most: start \
+         a newer one"
+    )]
+    BinaryTooOld { level: u32, known: u32 },
     /// The metadata does not let this start in.
     #[error("the cluster refuses this node")]
     Refused(#[source] Refusal),
@@ -105,4 +112,16 @@ pub enum ProposeFailed {
     /// Not proposed.
     #[error("the node is stopping")]
     Stopped,
+}
+
+/// An error with its sources, for the other end of a call.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fanfare_consensus::{Identity, Status};
 use fanfare_core::id::NodeId;
 use fanfare_core::placement;
-use fanfare_core::view::{Command, Outcome, View};
+use fanfare_core::view::{Command, Outcome, Refusal, View};
 use fanfare_rpc::members::ProposeError;
 use tokio::sync::watch;
 
@@ -55,6 +55,12 @@ impl ClusterHandle {
         self.shared.propose(command, within).await
     }
 
+    /// The highest feature level that this binary knows.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        self.shared.config.level
+    }
+
     /// The newest view this node has applied; version 0 until there is one.
     #[must_use]
     pub fn view(&self) -> watch::Receiver<Arc<View>> {
@@ -88,6 +94,10 @@ impl ClusterHandle {
             }
         };
         match ended {
+            Registration::Refused(Refusal::BinaryTooOld { level }) => {
+                let known = self.shared.config.level;
+                Err(StartError::BinaryTooOld { level, known })
+            }
             Registration::Refused(refusal) => Err(StartError::Refused(refusal)),
             Registration::Done | Registration::Pending => {
                 Ok(Arc::clone(&self.shared.views.borrow()))
@@ -99,6 +109,18 @@ impl ClusterHandle {
     #[must_use]
     pub fn seen(&self) -> BTreeMap<NodeId, Seen> {
         self.shared.seen()
+    }
+
+    /// Nodes whose disk has no room (R15): those that said so in their last heartbeat, and this one.
+    #[must_use]
+    pub fn full(&self) -> BTreeSet<NodeId> {
+        let seen = self.shared.seen().into_iter();
+        let full = seen.filter(|(_, seen)| seen.alive && seen.beat.full);
+        let mut full: BTreeSet<NodeId> = full.map(|(node, _)| node).collect();
+        if self.shared.own_beat().full {
+            full.insert(self.identity.node);
+        }
+        full
     }
 
     /// Says that this node leaves or pauses: it should lead nothing and get no new sessions. Ends

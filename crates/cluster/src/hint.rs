@@ -76,7 +76,7 @@ impl Hint {
     }
 }
 
-/// Keeps the copy near the view: written when the members or their addresses change.
+/// Keeps the copy near the view: written when the members, their addresses or the level change.
 pub(crate) async fn follow(shared: Arc<Shared>) {
     let mut views = shared.views.subscribe();
     loop {
@@ -84,7 +84,9 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
         let old = shared.hint();
         let stale = old.as_ref().is_none_or(|hint| {
             view.version > hint.view.version
-                && (view.nodes != hint.view.nodes || view.meta != hint.view.meta)
+                && (view.nodes != hint.view.nodes
+                    || view.meta != hint.view.meta
+                    || view.level != hint.view.level)
         });
         if stale && view.is_bootstrapped() {
             let hint = Hint {

@@ -8,6 +8,7 @@
 mod admit;
 mod ask;
 mod beats;
+mod budget;
 mod cluster;
 mod controller;
 mod detector;
@@ -16,9 +17,11 @@ mod handle;
 mod hint;
 mod init;
 mod lobby;
+mod losses;
 mod machine;
 mod moves;
 mod register;
+mod repair;
 mod routes;
 mod serve;
 mod settings;
@@ -30,8 +33,9 @@ pub use detector::Detector;
 pub use error::{HintError, InitError, ProposeFailed, StartError};
 pub use handle::ClusterHandle;
 pub use machine::MetaMachine;
+pub use repair::RepairError;
 pub use routes::{Routes, Target};
-pub use settings::{Config, Deps, Times};
+pub use settings::{Admission, Config, Deps, Times};
 
 #[cfg(test)]
 mod tests;

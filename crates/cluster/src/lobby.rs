@@ -1,20 +1,20 @@
-//! A node without a marker: has it lost its data, or is it new? Its seeds know. New, it waits to be
-//! adopted and initialises nothing by itself.
+//! A node without a marker: has it lost its data, or is it new? Its seeds know. New, it asks to be let
+//! into their cluster, or waits until there is one; it initialises nothing by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_core::id::{ClusterId, Generation, NodeId};
 use fanfare_core::view::{Command, Outcome, StoreState};
-use fanfare_rpc::members::{Envelope, Known, ProposeError, Stage};
+use fanfare_rpc::members::{Card, Envelope, JoinError, Known, ProposeError, Stage};
 
 use crate::StartError;
 use crate::cluster::Shared;
 
 /// What a round of questions found.
 enum Round {
-    /// Nobody knows this node, or nobody can say.
-    New,
+    /// Nobody knows this node, or nobody can say. With the seeds that could let it in.
+    New(Vec<String>),
     /// A node of this name is heard.
     Alive(NodeId),
     /// It is known, and its loss is not recorded yet.
@@ -52,7 +52,15 @@ pub(crate) async fn wait(shared: &Arc<Shared>) -> Result<(), StartError> {
                     return Err(StartError::NameInUse { name, node });
                 }
             }
-            Round::New | Round::NotRecorded => alive_since = None,
+            Round::New(seeds) => {
+                alive_since = None;
+                tokio::select! {
+                    biased;
+                    () = shared.deps.stop.cancelled() => return Err(StartError::Stopped),
+                    asked = shared.ask_to_join(&seeds) => asked?,
+                }
+            }
+            Round::NotRecorded => alive_since = None,
         }
         tokio::select! {
             biased;
@@ -66,13 +74,24 @@ pub(crate) async fn wait(shared: &Arc<Shared>) -> Result<(), StartError> {
 impl Shared {
     async fn ask_who_i_am(&self) -> Result<Round, StartError> {
         let mut members: Vec<(String, NodeId)> = Vec::new();
+        let mut doors: Vec<String> = Vec::new();
         let mut found: Option<(ClusterId, Known)> = None;
         let mut alive = false;
         for answer in self.ask_seeds().await {
             let Ok(card) = answer.card else { continue };
-            let Stage::Member { cluster, node, .. } = card.stage else {
+            let Stage::Member {
+                cluster,
+                node,
+                view,
+                ..
+            } = card.stage
+            else {
                 continue;
             };
+            // Before its first view a cluster is being made, which adopts its seeds by itself.
+            if view > 0 {
+                doors.push(answer.seed.clone());
+            }
             members.push((answer.seed, node));
             // A node that never started has nothing to lose: it is being adopted right now.
             let Some(you) = card.you.filter(|you| you.generation > Generation(0)) else {
@@ -88,7 +107,7 @@ impl Shared {
             }
         }
         let Some((cluster, known)) = found else {
-            return Ok(Round::New);
+            return Ok(Round::New(doors));
         };
         let lost = StartError::DataLoss {
             name: self.config.name.clone(),
@@ -111,6 +130,34 @@ impl Shared {
                 Ok(Round::NotRecorded)
             }
         }
+    }
+
+    /// Asks the seeds in turn to let this node in. The adoption tells of itself; an error is a
+    /// refusal for good.
+    async fn ask_to_join(&self, seeds: &[String]) -> Result<(), StartError> {
+        for seed in seeds {
+            let card = Card {
+                name: self.config.name.clone(),
+                addresses: self.config.addresses.clone(),
+                level: self.config.level,
+                stage: Stage::Empty,
+                you: None,
+            };
+            match self.dial(seed).join(card).await {
+                Ok(node) => {
+                    tracing::info!(%node, by = %seed, "joined");
+                    return Ok(());
+                }
+                Err(JoinError::Refused(refusal)) => return Err(StartError::Refused(refusal)),
+                Err(JoinError::Closed) => {
+                    tracing::warn!(by = %seed, "the cluster lets no node in by itself; waiting");
+                }
+                Err(why @ (JoinError::Later(_) | JoinError::Call(_))) => {
+                    tracing::info!(%why, by = %seed, "not let in yet");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Has the loss recorded by whoever leads the metadata group.

@@ -1,10 +1,12 @@
 //! The view as the state machine of the metadata group.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use fanfare_consensus::{Codec, FrozenState, LogPosition, Malformed, StateMachine};
-use fanfare_core::view::{Command, Outcome, View};
+use fanfare_core::id::{NodeId, ReplicaId};
+use fanfare_core::view::{Command, Outcome, Refusal, View};
 use tokio::sync::watch;
 
 use crate::Routes;
@@ -35,6 +37,17 @@ impl MetaMachine {
             published,
             routes,
         }
+    }
+
+    /// Begins the metadata anew on `node`; its replica of the new group.
+    pub(crate) fn repair(
+        &mut self,
+        node: NodeId,
+        lost: &BTreeSet<NodeId>,
+    ) -> Result<ReplicaId, Refusal> {
+        let replica = Arc::make_mut(&mut self.view).repair_meta(node, lost)?;
+        self.publish();
+        Ok(replica)
     }
 
     fn publish(&self) {

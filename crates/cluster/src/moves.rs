@@ -38,12 +38,11 @@ pub(crate) fn due(
     }
     let progress = |row: &ShardRow| progress(view, row, leaders.get(&row.id).copied(), away);
     let mut busy: BTreeMap<NodeId, usize> = BTreeMap::new();
-    for row in view
-        .shards
-        .iter()
-        .filter(|row| progress(row) == Progress::Moving)
-    {
-        for replica in &row.replicas {
+    for row in &view.shards {
+        let leader = leaders.get(&row.id).copied();
+        let coming = row.replicas.iter();
+        let coming = coming.filter(|r| leader.is_some_and(|leader| !is_near(leader, r.id)));
+        for replica in row.leaving.iter().chain(coming) {
             *busy.entry(replica.node).or_default() += 1;
         }
     }
@@ -56,7 +55,9 @@ pub(crate) fn due(
         if now == then {
             return true;
         }
-        let moved: Vec<NodeId> = now.symmetric_difference(&then).copied().collect();
+        // Who has nothing to give is not spared.
+        let moved = now.symmetric_difference(&then).copied();
+        let moved: Vec<NodeId> = moved.filter(|id| counts(view, away, *id)).collect();
         let free = moved
             .iter()
             .all(|node| busy.get(node).is_none_or(|moves| *moves < MOVES));
@@ -81,23 +82,29 @@ fn progress(
     let Some(leader) = leader else {
         return Progress::Unknown;
     };
-    let sound = |id: &NodeId| {
-        let node = view.nodes.get(id);
-        node.is_some_and(|n| n.state != NodeState::Gone && n.store == StoreState::ReadWrite)
-            && !away.contains(id)
-    };
-    let near = |id: ReplicaId| {
-        let behind = leader.behind.iter().find(|(replica, _)| *replica == id);
-        id == leader.replica || behind.is_some_and(|(_, entries)| *entries < CAUGHT_UP)
-    };
-    let here = row.replicas.iter().all(|r| !sound(&r.node) || near(r.id));
+    // One that is to leave need not have caught up first: it may be dead.
+    let needed = |id: NodeId| counts(view, away, id) && !view.departing.contains_key(&id);
+    let mut replicas = row.replicas.iter();
+    let here = replicas.all(|r| !needed(r.node) || is_near(leader, r.id));
     let planned = |id: ReplicaId| row.replicas.iter().any(|r| r.id == id);
     let left = planned(leader.replica) && leader.behind.iter().all(|(id, _)| planned(*id));
-    if here && left {
+    if here && left && row.leaving.is_empty() {
         Progress::Settled
     } else {
         Progress::Moving
     }
+}
+
+/// True if the node is there, its disk counts, and it is not away.
+fn counts(view: &View, away: &BTreeSet<NodeId>, id: NodeId) -> bool {
+    let node = view.nodes.get(&id);
+    node.is_some_and(|n| n.state != NodeState::Gone && n.store == StoreState::ReadWrite)
+        && !away.contains(&id)
+}
+
+fn is_near(leader: &ReplicaStatus, id: ReplicaId) -> bool {
+    let behind = leader.behind.iter().find(|(replica, _)| *replica == id);
+    id == leader.replica || behind.is_some_and(|(_, entries)| *entries < CAUGHT_UP)
 }
 
 #[cfg(test)]
@@ -116,7 +123,7 @@ mod tests {
             id: *id,
             name: format!("n{id}"),
             disk: DiskId(1),
-            level: 1,
+            level: fanfare_core::level::KNOWN,
             addresses: Addresses {
                 peer: "x:1".to_owned(),
                 ..Addresses::default()
@@ -125,7 +132,7 @@ mod tests {
         let mut view = View::empty();
         view.apply(&Command::Bootstrap(Bootstrap {
             cluster: ClusterId(1),
-            level: 1,
+            level: fanfare_core::level::KNOWN,
             payload_limit: 65_536,
             nodes: ids.iter().map(node).collect(),
             meta: ids
@@ -147,7 +154,7 @@ mod tests {
         let added = view.apply(&Command::AddNode {
             name: name.to_owned(),
             disk: DiskId(9),
-            level: 1,
+            level: fanfare_core::level::KNOWN,
             addresses: Addresses {
                 peer: "y:1".to_owned(),
                 ..Addresses::default()
@@ -165,6 +172,14 @@ mod tests {
             leads: true,
             applied: 9,
             behind: members[1..].iter().map(|r| (r.id, 0)).collect(),
+        }
+    }
+
+    /// The group of a row has let go what the row has left behind.
+    fn left(row: &ShardRow) -> Command {
+        Command::Left {
+            shard: row.id,
+            replicas: row.leaving.iter().map(|r| r.id).collect(),
         }
     }
 
@@ -206,6 +221,9 @@ mod tests {
                 0,
                 "before the first have moved"
             );
+            for row in view.shards.clone() {
+                view.apply(&left(&row));
+            }
             reports = settled(&view);
         }
         assert!(rounds >= 6, "12 seats in {rounds} rounds");
@@ -268,5 +286,51 @@ mod tests {
             Progress::Moving
         );
         assert_eq!(told(&row.replicas[..2]), Progress::Moving);
+    }
+
+    #[test]
+    fn a_dead_node_that_departs_is_emptied_though_nothing_of_it_catches_up() {
+        let mut view = cluster(4, 8);
+        let gone = NodeId(2);
+        let departs = view.apply(&Command::Depart {
+            node: gone,
+            heir: Some(NodeId(4)),
+        });
+        assert!(matches!(departs, Outcome::Done { .. }), "{departs:?}");
+        let mut rounds = 0;
+        while view.holds_replicas(gone) {
+            rounds += 1;
+            assert!(rounds < 50, "{:?}", view.shards);
+            let reports: Vec<ReplicaStatus> = view
+                .shards
+                .iter()
+                .map(|row| {
+                    let leads = row.replicas.iter().find(|r| r.node != gone).unwrap();
+                    let lag = |r: &Replica| (r.id, if r.node == gone { 9_999 } else { 0 });
+                    ReplicaStatus {
+                        shard: row.id,
+                        replica: leads.id,
+                        term: Term(1),
+                        leads: true,
+                        applied: 9_999,
+                        behind: row
+                            .replicas
+                            .iter()
+                            .filter(|r| *r != leads)
+                            .map(lag)
+                            .collect(),
+                    }
+                })
+                .collect();
+            let rows = due(&view, placement::plan(&view, &NONE), &reports, &NONE);
+            view.apply(&Command::Place {
+                base: view.version,
+                rows,
+            });
+            for row in view.shards.clone() {
+                view.apply(&left(&row));
+            }
+        }
+        assert!(rounds > 1, "all at once");
     }
 }

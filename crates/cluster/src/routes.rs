@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use fanfare_core::id::{ClusterId, Generation, NodeId, ReplicaId};
-use fanfare_core::view::{NodeState, View};
+use fanfare_core::view::{NodeState, ShardRow, View};
 
 /// A node as one calls it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Routes {
                 (node.id, target)
             })
             .collect();
-        let shards = view.shards.iter().flat_map(|row| &row.replicas);
+        let shards = view.shards.iter().flat_map(ShardRow::present);
         book.replicas = view
             .meta
             .iter()
@@ -145,13 +145,13 @@ mod tests {
             id: *id,
             name: format!("n{id}"),
             disk: DiskId(u128::from(id.0)),
-            level: 1,
+            level: fanfare_core::level::KNOWN,
             addresses: at(&format!("n{id}:1")),
         };
         let mut view = View::empty();
         let made = view.apply(&Command::Bootstrap(Bootstrap {
             cluster: ClusterId(7),
-            level: 1,
+            level: fanfare_core::level::KNOWN,
             payload_limit: 65_536,
             nodes: ids.iter().map(node).collect(),
             meta: ids
@@ -172,7 +172,7 @@ mod tests {
             node: NodeId(2),
             generation: Generation(generation),
             disk: DiskId(2),
-            level: 1,
+            level: fanfare_core::level::KNOWN,
             addresses: at(peer),
         });
         assert!(matches!(done, Outcome::Done { .. }), "{done:?}");

@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use fanfare_consensus::{Identity, ProposeError as GroupError};
 use fanfare_core::id::{Generation, NodeId, ReplicaId};
-use fanfare_core::view::{Command, Outcome, View};
+use fanfare_core::repair::Copy;
+use fanfare_core::view::{Command, Outcome, Refusal, View};
 use fanfare_rpc::members::{
-    Adopt, AdoptError, Beat, CallError, Card, Envelope, Known, Members, ProposeError, Stage,
+    Adopt, AdoptError, Beat, CallError, Card, Envelope, JoinError, Known, Members, ProposeError,
+    Stage,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::Cluster;
 use crate::cluster::Shared;
+use crate::error::chain;
 use crate::hint::Hint;
 
 impl Members for Cluster {
@@ -26,6 +29,11 @@ impl Members for Cluster {
     fn adopt(&self, adopt: Adopt) -> BoxFuture<'static, Result<(), AdoptError>> {
         let shared = Arc::clone(&self.shared);
         async move { shared.adopt(adopt).await }.boxed()
+    }
+
+    fn join(&self, card: Card) -> BoxFuture<'static, Result<NodeId, JoinError>> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.join(card).await }.boxed()
     }
 
     fn propose(
@@ -60,6 +68,15 @@ impl Members for Cluster {
             }
         });
         async move { answer }.boxed()
+    }
+
+    fn copies(&self, envelope: Envelope) -> BoxFuture<'static, Result<Vec<Copy>, CallError>> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            shared.check(&envelope, false)?;
+            shared.copies().await
+        }
+        .boxed()
     }
 
     fn view(&self, envelope: Envelope) -> BoxFuture<'static, Result<Arc<View>, CallError>> {
@@ -202,6 +219,11 @@ impl Shared {
                 leader: self.leader_node(role.leader),
             });
         }
+        // In the log it would stop those that cannot read it. The level only rises.
+        let (needs, level) = (command.level(), self.views.borrow().level);
+        if needs > level.max(1) {
+            return Ok(Outcome::Refused(Refusal::LevelBelow { needs, level }));
+        }
         match group.propose(role.term, command, within).await {
             Ok((_, outcome)) => Ok(outcome),
             Err(GroupError::NotLeader { leader }) => Err(ProposeError::NotLeader {
@@ -217,16 +239,4 @@ impl Shared {
     pub(crate) fn leader_node(&self, leader: Option<ReplicaId>) -> Option<NodeId> {
         self.deps.routes.replica(leader?).map(|target| target.node)
     }
-}
-
-/// An error with its sources, for the other end of a call.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }

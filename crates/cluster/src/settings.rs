@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_consensus::{Codec, GroupConfig, GroupDeps, GroupId};
+use fanfare_core::barrier::Barriers;
 use fanfare_core::id::ReplicaId;
+use fanfare_core::repair::Copy;
 use fanfare_core::view::{Addresses, Command, View};
 use fanfare_host::{Clock, Disk, Rng};
 use fanfare_rpc::members::{Dial, ReplicaStatus};
@@ -13,6 +15,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Routes;
+
+/// Who may come into the cluster by this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Whoever reaches its peer listener and is reached at its own.
+    Open,
+    /// Nobody by himself.
+    Closed,
+}
 
 /// Who the node is by its configuration.
 #[derive(Clone, Debug)]
@@ -27,6 +38,9 @@ pub struct Config {
     pub level: u32,
     /// Largest payload, in bytes; of a new cluster.
     pub payload_limit: u64,
+    /// Bytes of history this node may hold over all its replicas; 0: it does not say.
+    pub history_budget: u64,
+    pub admission: Admission,
     /// Times of the metadata group; its replica id is filled in once it is known.
     pub group: GroupConfig,
     pub times: Times,
@@ -42,6 +56,8 @@ impl Config {
             seeds,
             level,
             payload_limit: 64 << 10,
+            history_budget: 0,
+            admission: Admission::Closed,
             group: GroupConfig::new(GroupId::Meta, ReplicaId(0)),
             times: Times::default(),
         }
@@ -57,7 +73,8 @@ pub struct Times {
     pub suspect: Duration,
     /// Silence after which a node is away: its replicas should be made anew elsewhere.
     pub away: Duration,
-    /// How long a node must have led the metadata group before it moves shards.
+    /// How long a node must have led the metadata group before it has the replicas of silent nodes
+    /// made anew. What operators ask for does not wait.
     pub calm: Duration,
     /// Between two rounds of questions to seeds, and two rounds of the controller.
     pub round: Duration,
@@ -105,6 +122,10 @@ pub struct Deps {
     pub routes: Routes,
     /// How the shard replicas of this node are.
     pub replicas: watch::Receiver<Vec<ReplicaStatus>>,
+    /// The shard replicas that run on this node, for a judgement over a group that lost its majority.
+    pub copies: watch::Receiver<Vec<Copy>>,
+    /// Told where a change of members is; for tests, which stop it there.
+    pub barriers: Barriers,
     /// Ends all tasks of membership.
     pub stop: CancellationToken,
 }

@@ -1,5 +1,9 @@
 //! Three nodes under load that lose a leader, a follower, everything; and a leader that sleeps.
 //! Nothing acked is lost, nobody is told a thing twice, nobody misses what no gap tells.
 
+mod barriers;
 mod in_process;
+mod membership;
 mod processes;
+mod repair;
+mod snapshots;

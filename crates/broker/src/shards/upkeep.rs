@@ -1,17 +1,20 @@
 //! What the supervisor looks after once a second: snapshots, moves of replicas, who leads, and
 //! replicas that are placed here no more.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_consensus::{ChangeError, Group, GroupId};
+use fanfare_core::barrier::Barrier;
 use fanfare_core::id::{ReplicaId, ShardId};
 use fanfare_core::view::{NodeState, View};
 
 use super::{Msg, ShardsRef, State};
 use crate::directory::Local;
 use crate::machine::ShardMachine;
-use crate::moves::{Step, has_left, next_step, preferred};
+use crate::moves::{Step, has_left, left, next_step, preferred, temper};
+use crate::parts::Parts;
 use crate::shard;
 
 /// Moves of this node's shards at a time.
@@ -37,51 +40,81 @@ impl State {
     }
 
     fn snapshot(&mut self, now: Duration) {
-        let parts = Arc::clone(&self.parts);
-        let (log_bytes, _) = parts.groups.store.log().bytes();
-        let due = self
-            .snapshots
-            .next(&parts.directory, &parts.options, log_bytes, now);
-        if let Some(local) = due {
-            self.parts.groups.tasks.spawn(async move {
-                if let Err(error) = local.group.snapshot().await {
-                    tracing::warn!(replica = %local.id, %error, "no snapshot of a shard");
+        let due = self.snapshots.next(&self.parts.directory, now);
+        if let Some((shard, local, why)) = due {
+            let writing = self.parts.groups.tasks.spawn(async move {
+                let written = local.group.snapshot(why).await;
+                if let Err(error) = &written {
+                    tracing::warn!(%shard, replica = %local.id, ?why, %error, "no snapshot of a shard");
                 }
+                written
             });
+            self.snapshots.begun(shard, why, writing, now);
         }
     }
 
-    /// Takes a step for each led shard that is not where the view wants it.
+    /// Takes a step for each led shard that is not where the view wants it, and tells the metadata
+    /// whom its group has let go.
     fn move_replicas(&mut self, view: &View, me: &ShardsRef) {
-        for shard in self.reigns.keys() {
-            if self.moving.len() >= MAX_MOVES {
-                return;
-            }
-            let (Some(row), Some(local)) = (view.shard(*shard), self.parts.directory.get(*shard))
-            else {
-                continue;
-            };
-            let step = next_step(row, &local.group.status(), local.id);
-            let Some(step) = step.filter(|_| !self.moving.contains(shard)) else {
-                continue;
-            };
-            self.moving.insert(*shard);
-            let (shard, me) = (*shard, me.clone());
-            let clock = Arc::clone(&self.parts.groups.clock);
-            self.parts.groups.tasks.spawn(async move {
-                let time = clock.sleep(STEP_WITHIN);
-                let taken = tokio::select! { biased;
-                    taken = take(&local, step.clone()) => taken,
-                    () = time => Err(ChangeError::Unknown),
-                };
-                match taken {
-                    Ok(()) => tracing::info!(%shard, ?step, "a shard's replicas changed"),
-                    Err(error) => tracing::debug!(%shard, ?step, %error, "no change of replicas"),
-                }
-                // A supervisor that has stopped moves nothing.
-                me.cast(Msg::Moved(shard)).ok();
-            });
+        let led: Vec<ShardId> = self.reigns.keys().copied().collect();
+        for shard in &led {
+            self.step(view, *shard, me);
         }
+        let last = |shard: ShardId| {
+            let local = self.parts.directory.get(shard)?;
+            Some((shard, local.group.status().last_index))
+        };
+        self.paces = led.into_iter().filter_map(last).collect();
+    }
+
+    /// A step was taken, or not: the next one follows at once.
+    pub(super) fn on_moved(&mut self, shard: ShardId, taken: bool, me: &ShardsRef) {
+        self.moving.remove(&shard);
+        if taken && !self.stopping && self.reigns.contains_key(&shard) {
+            let view = Arc::clone(&self.parts.view.borrow());
+            self.step(&view, shard, me);
+        }
+    }
+
+    fn step(&mut self, view: &View, shard: ShardId, me: &ShardsRef) {
+        if self.moving.len() >= MAX_MOVES || self.moving.contains(&shard) {
+            return;
+        }
+        let (Some(row), Some(local)) = (view.shard(shard), self.parts.directory.get(shard)) else {
+            return;
+        };
+        let mut status = local.group.status();
+        temper(&mut status, self.paces.get(&shard).copied());
+        let left = left(row, &status);
+        let step = next_step(row, &status, local.id);
+        if left.is_empty() && step.is_none() {
+            return;
+        }
+        self.moving.insert(shard);
+        let (parts, me) = (Arc::clone(&self.parts), me.clone());
+        let clock = Arc::clone(&parts.groups.clock);
+        self.parts.groups.tasks.spawn(async move {
+            if !left.is_empty() {
+                parts.barriers.pass(Barrier::OldRemoved, Some(shard)).await;
+                (parts.mark_left)(shard, left);
+            }
+            let Some(step) = step else {
+                me.cast(Msg::Moved(shard, false)).ok();
+                return;
+            };
+            let time = clock.sleep(STEP_WITHIN);
+            let taken = tokio::select! { biased;
+                taken = take(&parts, shard, &local, step.clone()) => taken,
+                () = time => Err(ChangeError::Unknown),
+            };
+            match &taken {
+                Ok(()) => tracing::info!(%shard, ?step, "a shard's replicas changed"),
+                Err(error) => tracing::debug!(%shard, ?step, %error, "no change of replicas"),
+            }
+            let again = taken.is_ok() && !matches!(step, Step::HandOver(_));
+            // A supervisor that has stopped moves nothing.
+            me.cast(Msg::Moved(shard, again)).ok();
+        });
     }
 
     /// Gives leaderships to the preferred nodes, one a round and only in calm; a node that is
@@ -91,7 +124,8 @@ impl State {
         let leaving = view
             .nodes
             .get(&node)
-            .is_some_and(|row| row.state != NodeState::Active);
+            .is_some_and(|row| row.state != NodeState::Active)
+            || view.departing.contains_key(&node);
         let mut left = if leaving { LEAVING } else { 1 };
         for (shard, sitting) in &self.reigns {
             let group = &sitting.court.reign.group;
@@ -121,29 +155,48 @@ impl State {
         }
     }
 
-    /// Stops and removes what is placed here no more: once its group has let it go, or at once if
-    /// another replica takes its place on this node.
+    /// Stops and removes what is to be here no more: once its group has let it go, or at once if
+    /// another replica takes its place on this node; and what a crash left of such.
     fn retire(&mut self, view: &View, me: &ShardsRef) {
         let node = self.parts.node;
         let mut gone: Vec<(ShardId, Local)> = Vec::new();
+        let mut over: Vec<(ShardId, Local)> = Vec::new();
         for (shard, id) in &self.placed {
-            let Some(row) = view.shard(*shard) else {
+            let Some(row) = view.shard(*shard).filter(|_| view.has_left(*shard, *id)) else {
                 continue;
             };
-            let here = row.replicas.iter().find(|replica| replica.node == node);
             let Some(local) = self.parts.directory.get(*shard) else {
                 continue;
             };
-            let replaced = here.is_some_and(|replica| replica.id != *id);
-            let left = here.is_none() && has_left(&local.group.status(), *id);
-            if replaced || left {
+            let replaced = row.on(node).is_some();
+            if row.is_over(*id) {
+                over.push((*shard, local));
+            } else if replaced || view.keeps_leaving() || has_left(&local.group.status(), *id) {
                 gone.push((*shard, local));
             }
+        }
+        for (shard, local) in over {
+            self.set_aside(shard, local, me);
         }
         for (shard, local) in gone {
             drop(self.end_reign(shard));
             self.parts.directory.remove(shard);
+            self.stored.retain(|stored| *stored != (shard, local.id));
             self.remove(shard, local.id, Some(local.group), me);
+        }
+        let running: BTreeSet<_> = self.placed.iter().map(|(s, id)| (*s, *id)).collect();
+        let over = |stored: &(ShardId, ReplicaId)| {
+            view.keeps_leaving()
+                && view.has_left(stored.0, stored.1)
+                && view
+                    .shard(stored.0)
+                    .is_none_or(|row| !row.is_over(stored.1))
+                && !running.contains(stored)
+        };
+        let left: Vec<_> = self.stored.iter().copied().filter(over).collect();
+        for stored in left {
+            self.stored.retain(|other| *other != stored);
+            self.remove(stored.0, stored.1, None, me);
         }
     }
 
@@ -160,8 +213,13 @@ impl State {
             if let Some(group) = group {
                 group.stop().await;
             }
+            parts.barriers.pass(Barrier::Stopped, Some(shard)).await;
             match parts.groups.store.remove(GroupId::Shard(shard), id).await {
-                Ok(()) => tracing::info!(%shard, replica = %id, "a replica is removed"),
+                Ok(()) => {
+                    tracing::info!(%shard, replica = %id, "a replica is removed");
+                    let barriers = &parts.barriers;
+                    barriers.pass(Barrier::FilesDeleted, Some(shard)).await;
+                }
                 Err(error) => {
                     tracing::error!(%shard, replica = %id, %error, "a replica's files stay");
                 }
@@ -179,19 +237,29 @@ impl State {
     }
 }
 
-async fn take(local: &Local, step: Step) -> Result<(), ChangeError> {
+async fn take(parts: &Parts, shard: ShardId, local: &Local, step: Step) -> Result<(), ChangeError> {
     let group: &Group<ShardMachine> = &local.group;
+    let pass = |barrier| parts.barriers.pass(barrier, Some(shard));
     match step {
-        Step::Learn(replica) => group.add_learner(replica).await,
-        Step::Vote(voters) => group.change_voters(voters).await,
-        Step::Leave(gone) => group.remove_learners(gone).await,
-        Step::HandOver(to) => match &local.court {
+        Step::Learn(replica) => {
+            pass(Barrier::LearnerChosen).await;
+            group.add_learner(replica).await?;
+            pass(Barrier::LearnerAdded).await;
+        }
+        Step::Vote(voters) => {
+            pass(Barrier::CaughtUp).await;
+            group.change_voters(voters).await?;
+            pass(Barrier::VotersChanged).await;
+        }
+        Step::Leave(gone) => group.remove_learners(gone).await?,
+        Step::HandOver(to) => {
+            pass(Barrier::HandingOver).await;
+            // As it is now: the reign may have ended meanwhile.
+            let court = parts.directory.court(shard).ok_or(ChangeError::Stopped)?;
             // An actor that has failed is replaced; the next round asks again.
-            Some(court) => court
-                .actor
-                .cast(shard::Msg::Transfer(to))
-                .map_err(|_| ChangeError::Stopped),
-            None => Err(ChangeError::Stopped),
-        },
+            let sent = court.actor.cast(shard::Msg::Transfer(to));
+            sent.map_err(|_| ChangeError::Stopped)?;
+        }
     }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_consensus::Role;
+use fanfare_consensus::{GroupId, Role};
 use fanfare_core::id::ShardId;
 use tokio::sync::watch;
 
@@ -48,6 +48,25 @@ pub(super) fn follow_view(parts: &Arc<Parts>, me: &ShardsRef) {
             }
         }
     });
+}
+
+/// Looks once what is on the disk: a removal that a crash cut short is taken up again.
+pub(super) fn find_stored(parts: &Arc<Parts>, me: &ShardsRef) {
+    let (store, me) = (parts.groups.store.clone(), me.clone());
+    parts
+        .groups
+        .tasks
+        .spawn_blocking(move || match store.replicas() {
+            Ok(found) => {
+                let shards = found.into_iter().filter_map(|(group, id)| match group {
+                    GroupId::Shard(shard) => Some((shard, id)),
+                    GroupId::Meta => None,
+                });
+                // A supervisor that has stopped removes nothing.
+                me.cast(Msg::Stored(shards.collect())).ok();
+            }
+            Err(error) => tracing::error!(%error, "the stored replicas cannot be listed"),
+        });
 }
 
 pub(super) fn tick(parts: &Arc<Parts>, me: &ShardsRef) {

@@ -10,12 +10,15 @@ use fanfare_consensus::{
     Call, Codec, Door, GroupConfig, GroupDeps, GroupId, Malformed, Reserve, Route, Store,
     StoreOptions, Wire, WireError,
 };
+use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ReplicaId};
+use fanfare_core::repair::Copy;
 use fanfare_core::view::{Addresses, Command, Outcome, View};
 use fanfare_host::{Clock, RealClock, RealDisk, Rng, SeededRng};
 use fanfare_rpc::convert::stored;
 use fanfare_rpc::members::{
-    Adopt, AdoptError, Beat, CallError, Card, Dial, Envelope, Members, ProposeError, ReplicaStatus,
+    Adopt, AdoptError, Beat, CallError, Card, Dial, Envelope, JoinError, Members, ProposeError,
+    ReplicaStatus,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -151,6 +154,11 @@ impl Members for Remote {
         .boxed()
     }
 
+    fn join(&self, card: Card) -> BoxFuture<'static, Result<NodeId, JoinError>> {
+        let up = self.net.members(&self.address);
+        async move { up.map_err(JoinError::Call)?.join(card).await }.boxed()
+    }
+
     fn propose(
         &self,
         envelope: Envelope,
@@ -184,6 +192,11 @@ impl Members for Remote {
     ) -> BoxFuture<'static, Result<Beat, CallError>> {
         let up = self.net.members(&self.address);
         async move { up?.heartbeat(envelope, beat).await }.boxed()
+    }
+
+    fn copies(&self, envelope: Envelope) -> BoxFuture<'static, Result<Vec<Copy>, CallError>> {
+        let up = self.net.members(&self.address);
+        async move { up?.copies(envelope).await }.boxed()
     }
 
     fn view(&self, envelope: Envelope) -> BoxFuture<'static, Result<Arc<View>, CallError>> {
@@ -328,6 +341,8 @@ impl World {
             rng: Arc::clone(&self.rng),
             routes,
             replicas: reported,
+            copies: watch::channel(Vec::new()).1,
+            barriers: Barriers::default(),
             stop: stop.clone(),
         };
         let millis = Duration::from_millis;
@@ -358,7 +373,7 @@ impl World {
                     ..Addresses::default()
                 },
                 self.names.iter().map(|name| self::address(name)).collect(),
-                1,
+                fanfare_core::level::KNOWN,
             )
         };
         let cluster = Cluster::new(config, deps);

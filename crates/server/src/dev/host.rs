@@ -4,13 +4,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use axum::Router;
 use fanfare_core::id::{NodeId, ShardId};
 use fanfare_host::{RealClock, RealDisk, SystemRng, TcpConnector, VolatileDisk};
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
-use crate::node::{Deps, Doors, Mode, Node};
+use crate::node::{Deps, Doors, Mode, Node, Removed};
 
 /// How long a node may take to be ready.
 const READY: Duration = Duration::from_secs(60);
@@ -20,9 +19,8 @@ const DROP: Duration = Duration::from_secs(2);
 /// A place for a node: running, paused or not.
 pub(super) struct Host {
     config: Config,
-    init: Option<u32>,
+    mode: Mode,
     workers: usize,
-    routes: Router,
     running: Option<Running>,
 }
 
@@ -58,12 +56,11 @@ impl Gate {
 }
 
 impl Host {
-    pub(super) fn new(config: Config, init: Option<u32>, workers: usize, routes: Router) -> Self {
+    pub(super) fn new(config: Config, mode: Mode, workers: usize) -> Self {
         Self {
             config,
-            init,
+            mode,
             workers,
-            routes,
             running: None,
         }
     }
@@ -76,11 +73,7 @@ impl Host {
             .enable_all()
             .build()?;
         let disk = VolatileDisk::new(Arc::new(RealDisk));
-        let mode = Mode {
-            routes: Some(self.routes.clone()),
-            loopback_origins: true,
-            init: self.init,
-        };
+        let mode = self.mode.clone();
         let (config, below) = (self.config.clone(), disk.clone());
         let node = runtime.block_on(async move {
             let deps = Deps {
@@ -157,11 +150,14 @@ impl Host {
         Ok(())
     }
 
-    /// Why the node ended by itself, if it has.
+    /// Why the node ended by itself, if it has and was not removed from its cluster.
     pub(super) fn ended(&self) -> Option<String> {
         use futures_util::FutureExt as _;
         let running = self.running.as_ref()?;
         let fatal = running.node.ended().now_or_never()?;
+        if fatal.0.is::<Removed>() {
+            return None;
+        }
         Some(format!("{} ended: {:#}", self.config.name, fatal.0))
     }
 

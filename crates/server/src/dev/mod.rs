@@ -10,10 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+pub use fanfare_cluster::Times;
+use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ShardId};
 use fanfare_host::{Disk as _, Open, RealDisk};
 
 use crate::config::Config;
+use crate::node::Mode;
 use host::Host;
 
 /// Shards of a dev cluster.
@@ -51,12 +54,30 @@ impl Addresses {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub nodes: Vec<Addresses>,
+    /// How many of the nodes, the last ones, are no seeds: they join when they are started.
+    pub spare: usize,
     pub dir: PathBuf,
     pub shards: u32,
     /// Worker threads of each node.
     pub workers: usize,
     /// How long a stop may take.
     pub grace: Duration,
+    /// Bytes of history of each node; `None`: the default.
+    pub history_budget: Option<u64>,
+    /// Sizes of each node's log; `None`: those of a laptop.
+    pub logs: Option<Logs>,
+    /// Times of membership; `None`: the usual ones.
+    pub times: Option<Times>,
+    /// Where tests stop a change of members, a node each; none by default.
+    pub barriers: Vec<Barriers>,
+}
+
+/// When the log of a node gives way to snapshots, in bytes (`log.*` of the configuration).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logs {
+    pub segment: u64,
+    pub snapshot_after: u64,
+    pub budget: u64,
 }
 
 /// Nodes in this process. Dropping it kills them.
@@ -80,26 +101,33 @@ pub enum Act {
 impl Cluster {
     /// Starts all nodes and waits until they are ready. Blocks: not for async code.
     pub fn start(plan: &Plan) -> Result<Arc<Self>> {
-        let seeds: Vec<String> = plan.nodes.iter().map(|n| n.peer.to_string()).collect();
+        let founders = plan.nodes.len().saturating_sub(plan.spare);
+        let seeds = plan.nodes.iter().take(founders);
+        let seeds: Vec<String> = seeds.map(|n| n.peer.to_string()).collect();
         let cluster = Arc::new_cyclic(|weak: &Weak<Self>| {
             let host = |(at, addresses): (usize, &Addresses)| {
                 let config = config(at + 1, addresses, &seeds, plan);
                 let init = (at == 0).then_some(plan.shards);
                 Mutex::new(Host::new(
                     config,
-                    init,
+                    Mode {
+                        routes: Some(routes::router(weak.clone())),
+                        loopback_origins: true,
+                        init,
+                        times: plan.times,
+                        barriers: plan.barriers.get(at).cloned().unwrap_or_default(),
+                    },
                     plan.workers,
-                    routes::router(weak.clone()),
                 ))
             };
             Self {
                 hosts: plan.nodes.iter().enumerate().map(host).collect(),
             }
         });
-        for at in 0..cluster.hosts.len() {
+        for at in 0..founders {
             cluster.host(at)?.start()?;
         }
-        for at in 0..cluster.hosts.len() {
+        for at in 0..founders {
             cluster.host(at)?.ready()?;
         }
         Ok(cluster)
@@ -174,7 +202,15 @@ fn config(number: usize, addresses: &Addresses, seeds: &[String], plan: &Plan) -
     config.ops.listen = addresses.ops;
     // Small segments: three logs of a laptop's dev cluster should not take half a gigabyte.
     config.log.segment = 8 << 20;
+    if let Some(logs) = plan.logs {
+        config.log.segment = logs.segment;
+        config.log.snapshot_after = logs.snapshot_after;
+        config.log.budget = logs.budget;
+    }
     config.shutdown.grace = plan.grace;
+    if let Some(budget) = plan.history_budget {
+        config.history.budget = budget;
+    }
     config
 }
 

@@ -2,6 +2,7 @@
 //! machine (clock, chance, disk, listeners, connector) are arguments.
 
 mod doors;
+mod leave;
 mod parts;
 mod rise;
 mod stop;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use fanfare_cluster::Cluster;
+use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ShardId};
 use fanfare_core::view::Addresses;
 use fanfare_host::{Clock, Connector, Disk, Listener, RealClock, RealDisk, Rng, SystemRng};
@@ -20,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::health::Health;
+pub use leave::Removed;
 use parts::Parts;
 
 /// What a node takes from its machine.
@@ -79,6 +82,10 @@ pub struct Mode {
     pub loopback_origins: bool,
     /// Make a cluster of the seeds if the disk is empty, with so many shards.
     pub init: Option<u32>,
+    /// Times of membership instead of the usual ones.
+    pub times: Option<fanfare_cluster::Times>,
+    /// Where tests stop a change of members.
+    pub barriers: Barriers,
 }
 
 /// Why a node must end.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use fanfare_broker::{Broker, BrokerDeps, BrokerOptions};
 use fanfare_cluster::{ClusterHandle, InitError};
-use fanfare_core::id::ShardId;
+use fanfare_core::barrier::Barrier;
+use fanfare_core::id::{ReplicaId, ShardId};
 use fanfare_core::view::Command;
 use fanfare_edge::Edge;
 use fanfare_edge::config::{EdgeConfig, EdgeDeps, Hosts, Origins, PublishLimits, SessionLimits};
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 use super::Mode;
 use super::doors;
+use super::leave;
 use super::parts::Parts;
 use crate::accept::Limits;
 use crate::admin::{Admin, Rules};
@@ -52,7 +54,11 @@ pub(crate) async fn rise(
     };
     match risen {
         Ok(risen) => {
-            up.send_replace(Some(Arc::new(risen)));
+            let risen = Arc::new(risen);
+            parts
+                .tracker
+                .spawn(leave::follow(Arc::clone(&parts), Arc::clone(&risen)));
+            up.send_replace(Some(risen));
         }
         Err(why) => parts.fail(why),
     }
@@ -155,6 +161,7 @@ async fn report(parts: Arc<Parts>, broker: Arc<Broker>) {
             behind: status.group.behind,
         });
         parts.replicas.send_replace(rows.collect());
+        parts.copies.send_replace(broker.copies());
         tokio::select! { biased;
             () = parts.stop.cancelled() => return,
             () = parts.clock.sleep(REPORT) => {}
@@ -176,6 +183,20 @@ async fn broker(parts: &Arc<Parts>, handle: &ClusterHandle) -> Result<Broker> {
                 }
             }));
     });
+    let marking = (Arc::clone(parts), handle.clone());
+    let mark_left = Arc::new(move |shard: ShardId, replicas: Vec<ReplicaId>| {
+        let (parts, handle) = &marking;
+        let (handle, barriers) = (handle.clone(), parts.barriers.clone());
+        let told = async move {
+            // Asked for again while the view still has them.
+            match handle.propose(&Command::Left { shard, replicas }).await {
+                Ok(_) => barriers.pass(Barrier::ViewRecorded, Some(shard)).await,
+                Err(why) => tracing::debug!(%shard, %why, "not recorded as left yet"),
+            }
+        };
+        let stop = parts.stop.clone();
+        parts.tracker.spawn(stop.run_until_cancelled_owned(told));
+    });
     let deps = BrokerDeps {
         node: handle.identity().node,
         groups: parts.groups.clone(),
@@ -184,13 +205,13 @@ async fn broker(parts: &Arc<Parts>, handle: &ClusterHandle) -> Result<Broker> {
         entries: codec::entries(),
         blocks: codec::blocks(),
         mark_begun,
+        mark_left,
+        barriers: parts.barriers.clone(),
         metrics: Arc::clone(&parts.metrics.broker),
     };
-    // No snapshot takes the place of a log before one can be sent to a replica that is behind, and
-    // no leadership moves by itself before a move has been measured.
+    // No leadership moves by itself before a move has been measured.
     let options = BrokerOptions {
-        snapshot_after: u64::MAX,
-        log_budget: u64::MAX,
+        history_budget: parts.config.history.budget,
         calm: Duration::from_secs(u64::from(u32::MAX)),
         ..BrokerOptions::default()
     };

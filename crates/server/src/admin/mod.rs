@@ -1,6 +1,10 @@
 //! What operators see of the cluster over gRPC: `ClusterAdmin`, and who keeps the rules.
 
-use std::collections::BTreeMap;
+mod changes;
+mod repair;
+mod upgrade;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fanfare_broker::Broker;
@@ -15,7 +19,8 @@ use fanfare_edge::AdminGate;
 use fanfare_edge::topics::RuleKeeper;
 use fanfare_rpc::members::ReplicaStatus;
 use fanfare_rpc::public::{
-    Caller, ClusterAdmin, ClusterStatus, Sample, ShardStatus, TopicAdmin, TopicDump,
+    Caller, Changed, ClusterAdmin, ClusterChange, ClusterStatus, Repair, RepairWish, Sample,
+    ShardStatus, TopicAdmin, TopicDump, Upgraded,
 };
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::mpsc;
@@ -49,13 +54,20 @@ async fn propose(handle: ClusterHandle, command: Command) -> Result<(), Refusal>
             Ok(())
         }
         Ok(Outcome::Refused(why)) => Err(Refusal::new(Code::InvalidArgument, why.to_string())),
-        Err(why @ ProposeFailed::NoLeader) => {
-            Err(Refusal::new(Code::NoQuorum, why.to_string()).retry_after(1_000))
-        }
-        Err(why @ ProposeFailed::Unknown) => {
-            Err(Refusal::new(Code::OutcomeUnknown, why.to_string()))
-        }
-        Err(why @ ProposeFailed::Stopped) => Err(Refusal::new(Code::Draining, why.to_string())),
+        Err(why) => Err(failed(why)),
+    }
+}
+
+fn failed(why: ProposeFailed) -> Refusal {
+    let code = match why {
+        ProposeFailed::NoLeader => Code::NoQuorum,
+        ProposeFailed::Unknown => Code::OutcomeUnknown,
+        ProposeFailed::Stopped => Code::Draining,
+    };
+    let refusal = Refusal::new(code, why.to_string());
+    match why {
+        ProposeFailed::NoLeader => refusal.retry_after(1_000),
+        ProposeFailed::Unknown | ProposeFailed::Stopped => refusal,
     }
 }
 
@@ -123,6 +135,8 @@ impl Admin {
             .map(|row| best.remove(&row.id).unwrap_or_else(unknown));
         ClusterStatus {
             shards: rows.collect(),
+            alive: self.alive(),
+            full: self.handle.full(),
             view,
         }
     }
@@ -146,10 +160,11 @@ impl ClusterAdmin for Admin {
         self.tracker.spawn(async move {
             let mut tick = tokio::time::interval(std::time::Duration::from_millis(500));
             let mut views = admin.handle.view();
-            let mut last: Option<(u64, Vec<ShardStatus>)> = None;
+            let mut last: Option<(u64, Vec<ShardStatus>, BTreeSet<NodeId>)> = None;
             loop {
                 let status = admin.status();
-                let now = (status.view.version, status.shards.clone());
+                let alive = status.alive.clone();
+                let now = (status.view.version, status.shards.clone(), alive);
                 if last.as_ref() != Some(&now) {
                     last = Some(now);
                     if tx.send(status).await.is_err() {
@@ -188,6 +203,41 @@ impl ClusterAdmin for Admin {
                 }
             }
             Ok(samples)
+        }
+        .boxed()
+    }
+
+    fn change(
+        &self,
+        caller: Caller,
+        change: ClusterChange,
+    ) -> BoxFuture<'static, Result<Changed, Refusal>> {
+        let (admin, allowed) = (self.clone(), (self.gate)(&caller));
+        async move {
+            allowed?;
+            admin.carry_out(change).await
+        }
+        .boxed()
+    }
+
+    fn repair(
+        &self,
+        caller: Caller,
+        wish: RepairWish,
+    ) -> BoxFuture<'static, Result<Repair, Refusal>> {
+        let (admin, allowed) = (self.clone(), (self.gate)(&caller));
+        async move {
+            allowed?;
+            admin.look_and_repair(wish).await
+        }
+        .boxed()
+    }
+
+    fn upgrade(&self, caller: Caller) -> BoxFuture<'static, Result<Upgraded, Refusal>> {
+        let (admin, allowed) = (self.clone(), (self.gate)(&caller));
+        async move {
+            allowed?;
+            admin.upgrade_by_one().await
         }
         .boxed()
     }

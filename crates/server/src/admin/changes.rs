@@ -1,0 +1,257 @@
+//! What operators change of the cluster's nodes: drain, remove, replace, hand a shard over. Refused
+//! here is what the metadata cannot see: that a group would lose, or lacks, a majority of nodes that
+//! are heard.
+
+use std::collections::BTreeSet;
+
+use fanfare_cluster::ProposeFailed;
+use fanfare_core::code::Code;
+use fanfare_core::id::{NodeId, ShardId};
+use fanfare_core::receipt::Refusal;
+use fanfare_core::view::{self, Command, Node, NodeState, Outcome, ShardRow, View};
+use fanfare_rpc::public::{Changed, ClusterChange};
+
+use super::Admin;
+
+impl Admin {
+    /// Nodes that this one hears, itself among them.
+    pub(super) fn alive(&self) -> BTreeSet<NodeId> {
+        let seen = self.handle.seen().into_iter();
+        let heard = seen.filter(|(_, seen)| seen.alive).map(|(node, _)| node);
+        heard.chain([self.handle.identity().node]).collect()
+    }
+
+    /// Checks and records a change.
+    pub(super) async fn carry_out(&self, change: ClusterChange) -> Result<Changed, Refusal> {
+        let view = self.handle.view().borrow().clone();
+        let alive = self.alive();
+        let (node, command) = match &change {
+            ClusterChange::Transfer { shard, node } => return self.transfer(&view, *shard, node),
+            ClusterChange::Drain { node } => {
+                let node = named(&view, node, "node")?;
+                can_drain(&view, &alive, node)?;
+                let command = Command::Draining {
+                    node: node.id,
+                    generation: node.generation,
+                };
+                (node.id, command)
+            }
+            ClusterChange::Remove { node } => {
+                let node = named(&view, node, "node")?;
+                can_move(&view, &alive, node)?;
+                (node.id, departs(node.id, None))
+            }
+            ClusterChange::RemoveNow { node } => {
+                let node = named(&view, node, "node")?;
+                can_lose(&view, &alive, node)?;
+                (node.id, Command::RemoveNode { node: node.id })
+            }
+            ClusterChange::Stay { node } => {
+                let node = named(&view, node, "node")?;
+                (node.id, Command::Stay { node: node.id })
+            }
+            ClusterChange::Replace { old, new } => {
+                let heir = named(&view, new, "new")?;
+                let old = named(&view, old, "old")?;
+                if !alive.contains(&heir.id) {
+                    return Err(refusal(
+                        Code::InvalidArgument,
+                        format!("{} is not heard: start it, or name another", heir.name),
+                    )
+                    .field("new"));
+                }
+                can_move(&view, &alive, old)?;
+                (old.id, departs(old.id, Some(heir.id)))
+            }
+        };
+        let version = self.record(&view, command).await?;
+        Ok(Changed { node, version })
+    }
+
+    async fn record(&self, view: &View, command: Command) -> Result<u64, Refusal> {
+        match self.handle.propose(&command).await {
+            Ok(Outcome::Done { version } | Outcome::Added { version, .. }) => {
+                let mut views = self.handle.view();
+                // An error: the node stops, and nobody asks it any more.
+                drop(views.wait_for(|view| view.version >= version).await);
+                Ok(version)
+            }
+            Ok(Outcome::Refused(why)) => Err(refused(view, &why)),
+            Err(why @ ProposeFailed::NoLeader) => {
+                Err(refusal(Code::NoQuorum, why.to_string()).retry_after(1_000))
+            }
+            Err(why @ ProposeFailed::Unknown) => {
+                Err(refusal(Code::OutcomeUnknown, why.to_string()))
+            }
+            Err(why @ ProposeFailed::Stopped) => Err(refusal(Code::Draining, why.to_string())),
+        }
+    }
+
+    fn transfer(&self, view: &View, shard: ShardId, to: &str) -> Result<Changed, Refusal> {
+        let to = named(view, to, "node")?;
+        let Some(row) = view.shard(shard) else {
+            let why = format!(
+                "there is no shard {shard}: they are 0 to {}",
+                view.shards.len() - 1
+            );
+            return Err(refusal(Code::InvalidArgument, why).field("shard"));
+        };
+        let Some(replica) = row.on(to.id) else {
+            let why = format!(
+                "{} has no replica of shard {shard}: name one of {}",
+                to.name,
+                names(view, row.replicas.iter().map(|r| r.node))
+            );
+            return Err(refusal(Code::InvalidArgument, why).field("node"));
+        };
+        let done = Changed {
+            node: to.id,
+            version: view.version,
+        };
+        let own = self.broker.status().into_iter().find(|s| s.shard == shard);
+        match own {
+            Some(own) if own.group.role.leads && own.replica == replica => Ok(done),
+            Some(own) if own.group.role.leads && self.broker.transfer(shard, replica) => Ok(done),
+            Some(_) | None => {
+                let why = format!("this node does not lead shard {shard}: ask the one that does");
+                Err(refusal(Code::NotReady, why))
+            }
+        }
+    }
+}
+
+fn departs(node: NodeId, heir: Option<NodeId>) -> Command {
+    Command::Depart { node, heir }
+}
+
+fn refusal(code: Code, why: String) -> Refusal {
+    Refusal::new(code, why)
+}
+
+/// The node of this name or id that is not gone.
+pub(super) fn named<'a>(view: &'a View, name: &str, field: &str) -> Result<&'a Node, Refusal> {
+    if let Some(node) = view.node_named(name) {
+        return Ok(node);
+    }
+    let id = name.parse().ok().map(NodeId);
+    let known = id.and_then(|id| view.nodes.get(&id));
+    if let Some(node) = known.filter(|node| node.state != NodeState::Gone) {
+        return Ok(node);
+    }
+    let gone = view.nodes.values().any(|node| node.name == name) || known.is_some();
+    let why = match gone {
+        true => format!("node {name} is gone already: there is nothing to do"),
+        false => format!(
+            "no node is named {name}: the nodes are {}",
+            names(view, view.living().map(|node| node.id))
+        ),
+    };
+    Err(refusal(Code::InvalidArgument, why).field(field))
+}
+
+fn name(view: &View, id: NodeId) -> String {
+    let node = view.nodes.get(&id);
+    node.map_or_else(|| id.to_string(), |node| node.name.clone())
+}
+
+fn names(view: &View, ids: impl Iterator<Item = NodeId>) -> String {
+    let names: Vec<String> = ids.map(|id| name(view, id)).collect();
+    names.join(", ")
+}
+
+/// True if more than half of a row's planned replicas are on nodes of `up`.
+fn majority(view: &View, row: &ShardRow, up: impl Fn(NodeId) -> bool) -> bool {
+    let counts = |id: NodeId| {
+        let store = view.nodes.get(&id).map(|node| node.store);
+        store == Some(view::StoreState::ReadWrite) && up(id)
+    };
+    row.replicas.iter().filter(|r| counts(r.node)).count() > row.replicas.len() / 2
+}
+
+/// A node that drains will be stopped: every shard must go on without it.
+fn can_drain(view: &View, alive: &BTreeSet<NodeId>, node: &Node) -> Result<(), Refusal> {
+    if !alive.contains(&node.id) {
+        let why = format!(
+            "{} is not heard: it does not run, so nothing drains",
+            node.name
+        );
+        return Err(refusal(Code::InvalidArgument, why).field("node"));
+    }
+    closed(
+        view,
+        node,
+        |id| id != node.id && alive.contains(&id),
+        |row| row.on(node.id).is_some(),
+    )
+}
+
+/// Replicas move only in groups that have a leader.
+fn can_move(view: &View, alive: &BTreeSet<NodeId>, node: &Node) -> Result<(), Refusal> {
+    closed(
+        view,
+        node,
+        |id| alive.contains(&id),
+        |row| row.present().any(|r| r.node == node.id),
+    )
+}
+
+/// A node that goes at once takes its replicas with it.
+fn can_lose(view: &View, alive: &BTreeSet<NodeId>, node: &Node) -> Result<(), Refusal> {
+    closed(
+        view,
+        node,
+        |id| id != node.id && alive.contains(&id),
+        |row| row.present().any(|r| r.node == node.id),
+    )
+}
+
+/// Refuses if a shard that `concerns` has no majority on nodes of `up`.
+fn closed(
+    view: &View,
+    node: &Node,
+    up: impl Fn(NodeId) -> bool,
+    concerns: impl Fn(&ShardRow) -> bool,
+) -> Result<(), Refusal> {
+    let mut rows = view.shards.iter();
+    let Some(row) = rows.find(|row| concerns(row) && !majority(view, row, &up)) else {
+        return Ok(());
+    };
+    let lacking = row.replicas.iter().map(|r| r.node);
+    let lacking = lacking.filter(|id| *id != node.id && !up(*id));
+    let lacking = names(view, lacking);
+    let what = match lacking.is_empty() {
+        true => "add a node first".to_owned(),
+        false => format!("start {lacking} first"),
+    };
+    let why = format!(
+        "shard {} would have no majority without {}: {what}",
+        row.id, node.name
+    );
+    Err(refusal(Code::NoQuorum, why))
+}
+
+/// What the metadata refused, and what to do.
+fn refused(view: &View, why: &view::Refusal) -> Refusal {
+    let advice = match why {
+        view::Refusal::TooFewNodes { .. } => {
+            "; add a node first (`fanfare serve` with an empty disk and these nodes as seeds), or \
+             say --fewer-replicas"
+        }
+        view::Refusal::NoMajority { .. } => {
+            "; start the nodes that are away, or see `fanfare cluster repair`"
+        }
+        view::Refusal::BadHeir { .. } => "; name a node that stays and has its data",
+        _ => "",
+    };
+    let code = match why {
+        view::Refusal::NoMajority { .. } => Code::NoQuorum,
+        _ => Code::InvalidArgument,
+    };
+    let text = match why {
+        view::Refusal::BadHeir { node } => {
+            format!("{} cannot take replicas over", name(view, *node))
+        }
+        _ => why.to_string(),
+    };
+    refusal(code, format!("{text}{advice}"))
+}
