@@ -58,6 +58,8 @@ pub struct Process {
     pub ops: String,
     dir: PathBuf,
     args: Vec<String>,
+    /// What it runs; `None`: [`binary`].
+    runs: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -87,8 +89,14 @@ impl Process {
             ops,
             dir: dir.to_owned(),
             args,
+            runs: None,
             child: None,
         })
+    }
+
+    /// From its next start on it runs this binary; `None`: the present one.
+    pub fn runs(&mut self, binary: Option<PathBuf>) {
+        self.runs = binary;
     }
 
     /// Starts the process; its log is appended to `NAME.log` beside its data.
@@ -99,7 +107,8 @@ impl Process {
             .create(true)
             .append(true)
             .open(self.log())?;
-        let mut command = Command::new(binary()?);
+        let runs = self.runs.clone().map_or_else(binary, Ok)?;
+        let mut command = Command::new(runs);
         command.args(&self.args).env("FANFARE_CLUSTER", "tests");
         command
             .stdin(Stdio::null())
@@ -122,12 +131,6 @@ impl Process {
     /// The process id, if it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
-    }
-
-    /// True while the process has not ended, by itself or otherwise.
-    pub fn running(&mut self) -> bool {
-        let child = self.child.as_mut();
-        child.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// `kill -9`, and waits for its end.
@@ -198,6 +201,16 @@ pub struct Processes {
 impl Processes {
     /// Starts `count` nodes in `dir` and makes a cluster of them.
     pub async fn start(count: usize, dir: &Path, shards: u32) -> Result<Self> {
+        Self::start_with(count, dir, shards, None).await
+    }
+
+    /// The same, with another binary than the present one.
+    pub async fn start_with(
+        count: usize,
+        dir: &Path,
+        shards: u32,
+        binary: Option<PathBuf>,
+    ) -> Result<Self> {
         let seeds: Vec<String> = (0..count)
             .map(|_| Ok(format!("127.0.0.1:{}", free_port()?)))
             .collect::<Result<_>>()?;
@@ -208,6 +221,7 @@ impl Processes {
         }
         let mut cluster = Self { nodes };
         for node in &mut cluster.nodes {
+            node.runs(binary.clone());
             node.start()?;
         }
         cluster.init(shards).await?;

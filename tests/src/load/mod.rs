@@ -15,6 +15,7 @@ mod run;
 mod sight;
 mod subscriber;
 mod traffic;
+mod upgrade;
 
 pub use book::Book;
 pub use data::{DataReport, Restart, Sample};

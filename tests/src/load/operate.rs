@@ -24,8 +24,8 @@ const AT_RATE: u64 = 80;
 
 /// Who carries the operations out.
 pub(super) struct Operator<'a> {
-    plan: &'a Plan,
-    cluster: &'a mut Processes,
+    pub(super) plan: &'a Plan,
+    pub(super) cluster: &'a mut Processes,
     traffic: &'a Traffic,
     windows: Vec<Window>,
 }
@@ -60,6 +60,7 @@ impl<'a> Operator<'a> {
                 Operation::Replace => self.replace().await,
                 Operation::Transfer => self.transfer().await,
                 Operation::Restart => self.restart().await,
+                Operation::Upgrade => self.upgrade().await,
             }
             .with_context(|| format!("{operation}, with the logs in {}", self.logs()))?;
         }
@@ -73,8 +74,9 @@ impl<'a> Operator<'a> {
         self.cluster.nodes[at].ready().await?;
         let node = self.cluster.nodes[at].node.clone();
         self.traffic.doors().open(node);
-        self.until("the new node to have replicas", |sight| {
-            ensure!(!sight.held_by(&name).is_empty(), "{name} holds nothing");
+        self.until("the new node to have its share", |sight| {
+            let (has, share) = (sight.held_by(&name).len(), sight.share());
+            ensure!(has >= share, "{name} has {has} of {share} replicas");
             Ok(())
         })
         .await?;
@@ -104,10 +106,8 @@ impl<'a> Operator<'a> {
         self.command(&["cluster", "remove", &name]).await?;
         self.gone(&name).await?;
         let mut process = self.cluster.nodes.remove(0);
-        if process.running() {
-            process.signal("TERM")?;
-        }
-        process.exited(self.limit()).await?;
+        let code = process.exited(self.limit()).await?;
+        ensure!(code == Some(0), "a removed node ended with {code:?}:\n{}", process.tail());
         self.end(begun).await
     }
 
@@ -160,22 +160,27 @@ impl<'a> Operator<'a> {
 
     async fn restart(&mut self) -> Result<()> {
         for at in 0..self.cluster.nodes.len() {
-            let name = self.cluster.nodes[at].name.clone();
-            let begun = self.begin(Operation::Restart, &name).await?;
-            let node = &mut self.cluster.nodes[at];
-            node.signal("TERM")?;
-            let limit = Duration::from_secs(self.plan.patience);
-            let code = node.exited(limit).await?;
-            ensure!(
-                code == Some(0),
-                "{name} ended with {code:?}:\n{}",
-                node.tail()
-            );
-            node.start()?;
-            node.ready().await?;
-            self.end(begun).await?;
+            self.again(Operation::Restart, at).await?;
         }
         Ok(())
+    }
+
+    /// Stops a node in order and starts it again.
+    pub(super) async fn again(&mut self, operation: Operation, at: usize) -> Result<()> {
+        let name = self.cluster.nodes[at].name.clone();
+        let begun = self.begin(operation, &name).await?;
+        let limit = self.limit();
+        let node = &mut self.cluster.nodes[at];
+        node.signal("TERM")?;
+        let code = node.exited(limit).await?;
+        ensure!(
+            code == Some(0),
+            "{name} ended with {code:?}:\n{}",
+            node.tail()
+        );
+        node.start()?;
+        node.ready().await?;
+        self.end(begun).await
     }
 
     /// A name that no node of the run had.
@@ -242,7 +247,7 @@ impl<'a> Operator<'a> {
     }
 
     /// Waits until every shard is calm and the load has run at its rate for a second.
-    async fn calm(&self) -> Result<Sight> {
+    pub(super) async fn calm(&self) -> Result<Sight> {
         let doors = sight::doors(self.cluster);
         wait::until_every("calm", self.limit(), LOOK, || async {
             sight::look(&doors).await?.calm()?;
@@ -269,7 +274,7 @@ impl<'a> Operator<'a> {
         .await
     }
 
-    fn limit(&self) -> Duration {
+    pub(super) fn limit(&self) -> Duration {
         Duration::from_secs(self.plan.patience)
     }
 
@@ -315,7 +320,7 @@ fn successor(sight: &Sight, shard: u32) -> Result<(String, String)> {
     Ok((sight.name(leader), sight.name(target.node)))
 }
 
-fn tell(line: &str) {
+pub(super) fn tell(line: &str) {
     // Progress is a courtesy: a closed stderr stops nothing.
     drop(writeln!(std::io::stderr(), "{line}"));
 }

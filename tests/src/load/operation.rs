@@ -18,6 +18,9 @@ pub enum Operation {
     Transfer,
     /// Every node is stopped in order and started again, one after the other.
     Restart,
+    /// The same from an older binary to the present one, then the feature level is raised. Not
+    /// among `all`: it needs the older binary.
+    Upgrade,
 }
 
 impl Operation {
@@ -40,6 +43,7 @@ impl Operation {
             Self::Replace => "replace",
             Self::Transfer => "transfer",
             Self::Restart => "restart",
+            Self::Upgrade => "upgrade",
         }
     }
 }
@@ -62,7 +66,8 @@ impl FromStr for Operations {
             return Ok(Self(Operation::ALL.to_vec()));
         }
         let one = |name: &str| {
-            let found = Operation::ALL.into_iter().find(|o| o.as_str() == name);
+            let mut known = Operation::ALL.into_iter().chain([Operation::Upgrade]);
+            let found = known.find(|o| o.as_str() == name);
             found.ok_or(format!("no such operation: {name}"))
         };
         raw.split(',').map(one).collect::<Result<_, _>>().map(Self)

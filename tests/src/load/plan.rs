@@ -57,6 +57,9 @@ pub struct Plan {
     /// when they are done; `--seconds` is of no account.
     #[arg(long, conflicts_with_all = ["kill_at", "kill_all_at"])]
     pub operations: Option<Operations>,
+    /// The binary that the nodes run at first, for the operation `upgrade`: of an older release.
+    #[arg(long, requires = "operations")]
+    pub old_binary: Option<PathBuf>,
     /// Most seconds that one operation may take until everything is calm again.
     #[arg(long, default_value_t = 180)]
     pub patience: u64,

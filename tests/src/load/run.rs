@@ -24,7 +24,8 @@ const ENDLESS: u64 = 86_400;
 pub async fn run(plan: &Plan) -> Result<Outcome> {
     let own = tempfile::tempdir()?;
     let dir = plan.dir.clone().unwrap_or_else(|| own.path().to_owned());
-    let mut cluster = Processes::start(plan.nodes, &dir, plan.shards).await?;
+    let old = plan.old_binary.clone();
+    let mut cluster = Processes::start_with(plan.nodes, &dir, plan.shards, old).await?;
     let nodes: Vec<Node> = cluster.nodes.iter().map(|n| n.node.clone()).collect();
     let plan = &endless(plan);
     let traffic = Traffic::start(plan, &nodes).await?;

@@ -82,6 +82,14 @@ impl Sight {
         held.map(|(id, _)| id).collect()
     }
 
+    /// Replicas that every node has at least, once all are spread evenly.
+    pub(super) fn share(&self) -> usize {
+        let replicas: usize = self.shards.iter().map(|shard| shard.replicas.len()).sum();
+        let active = self.nodes.values();
+        let active = active.filter(|node| node.state() == pb::NodeState::Active);
+        replicas / active.count().max(1)
+    }
+
     /// An error that names the first thing that is not as it will be when all is done: a shard
     /// without a leader, without all its replicas, or with one that is far behind or nowhere.
     pub(super) fn calm(&self) -> Result<()> {
@@ -99,6 +107,8 @@ impl Sight {
             ensure!(is(leader, &active), "shard {id} is still led by {name}");
             let (has, wants) = (shard.replicas.len(), REPLICAS.min(nodes));
             ensure!(has == wants, "shard {id} has {has} of {wants} replicas");
+            let leaving = shard.leaving.first().map(|replica| self.name(replica.node));
+            ensure!(leaving.is_none(), "shard {id} still leaves {leaving:?}");
             for replica in &shard.replicas {
                 let name = self.name(replica.node);
                 ensure!(
@@ -157,6 +167,7 @@ mod tests {
                 leader,
                 term,
                 replicas: (1..=3).zip(behind).map(replica).collect(),
+                leaving: Vec::new(),
             }],
         }
     }
