@@ -53,15 +53,25 @@ impl Socket for Impatient {
     }
 
     fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        self.inner.try_write(buf)
+        self.moved(self.inner.try_write(buf))
     }
 
     fn try_write_vectored(&self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.inner.try_write_vectored(bufs)
+        self.moved(self.inner.try_write_vectored(bufs))
     }
 
     fn shutdown_write(&self) -> io::Result<()> {
         self.inner.shutdown_write()
+    }
+}
+
+impl Impatient {
+    /// Bytes that were taken are progress, whoever asked for readiness before.
+    fn moved(&self, written: io::Result<usize>) -> io::Result<usize> {
+        if written.as_ref().is_ok_and(|bytes| *bytes > 0) {
+            *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        written
     }
 }
 
@@ -134,5 +144,21 @@ mod tests {
             let (written, ()) = tokio::join!(stream.write_all(b"news"), resumes);
             written.unwrap();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_without_asking_is_progress_too() {
+        let (_peer, stream, clock) = connected();
+        let wait = async |within: Duration| {
+            let writable = stream.writable();
+            tokio::select! { biased;
+                given_up = writable => given_up.is_err(),
+                () = clock.sleep(within) => false,
+            }
+        };
+        assert!(!wait(Duration::from_millis(100)).await);
+        assert_eq!(stream.try_write(b"news").unwrap(), 4);
+        clock.sleep(LIMIT + Duration::from_secs(1)).await;
+        assert!(!wait(LIMIT - Duration::from_secs(1)).await);
     }
 }
