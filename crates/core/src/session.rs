@@ -47,10 +47,19 @@ pub struct Pulse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     Nothing,
-    /// Say that the session lives.
+    /// Say that the session lives, and ask whether the client does.
     Heartbeat,
     /// End it.
     Close(Code),
+}
+
+/// A sign of life that the client owes since it was asked for one.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// From here on its answer is waited for.
+    since: Duration,
+    /// When it was last heard before.
+    heard: Duration,
 }
 
 /// The control state of one session.
@@ -65,6 +74,7 @@ pub struct Session {
     grants: Arc<Grants>,
     subject: Option<Arc<str>>,
     heartbeat: Duration,
+    asked: Option<Asked>,
     topics: BTreeMap<TopicName, Topic>,
     hashes: BTreeSet<u64>,
     unanswered: BTreeSet<u64>,
@@ -89,6 +99,7 @@ impl Session {
             grants,
             subject,
             heartbeat,
+            asked: None,
             topics: BTreeMap::new(),
             hashes: BTreeSet::new(),
             unanswered: BTreeSet::new(),
@@ -238,10 +249,14 @@ impl Session {
     }
 
     /// What is due now (protocol section 4; C25).
-    pub fn on_tick(&self, now: Duration, pulse: Pulse) -> Due {
+    pub fn on_tick(&mut self, now: Duration, pulse: Pulse) -> Due {
         let since = |then: Duration| now.saturating_sub(then);
-        if !self.open && since(self.opened) >= self.limits.hello {
-            return Due::Close(Code::HelloTimeout);
+        if !self.open {
+            return if since(self.opened) >= self.limits.hello {
+                Due::Close(Code::HelloTimeout)
+            } else {
+                Due::Nothing
+            };
         }
         if pulse
             .stuck
@@ -249,15 +264,34 @@ impl Session {
         {
             return Due::Close(Code::SlowConsumer);
         }
-        let silence = self
-            .heartbeat
-            .saturating_mul(2)
-            .saturating_add(Duration::from_secs(10));
-        if pulse.heard.is_some_and(|then| since(then) >= silence) {
-            return Due::Close(Code::HeartbeatTimeout);
+        let quiet = pulse.stuck.is_none() && since(pulse.sent) >= self.heartbeat;
+        match pulse.heard.map_or(Due::Nothing, |heard| {
+            self.listen(now, heard, pulse.stuck.is_some())
+        }) {
+            Due::Nothing if quiet => Due::Heartbeat,
+            due @ (Due::Nothing | Due::Heartbeat | Due::Close(_)) => due,
         }
-        if self.open && pulse.stuck.is_none() && since(pulse.sent) >= self.heartbeat {
-            return Due::Heartbeat;
+    }
+
+    /// Whether the client has to be asked for a sign of life, or owes one for too long. How much
+    /// it is sent says nothing: who only reads has nothing to say until asked.
+    fn listen(&mut self, now: Duration, heard: Duration, stuck: bool) -> Due {
+        self.asked = self.asked.filter(|asked| asked.heard == heard);
+        // Then neither the question gets through nor is the answer read.
+        let deaf = stuck || self.is_full();
+        match &mut self.asked {
+            Some(asked) if deaf => asked.since = now,
+            Some(asked) => {
+                let patience = self.heartbeat.saturating_add(Duration::from_secs(10));
+                if now.saturating_sub(asked.since) >= patience {
+                    return Due::Close(Code::HeartbeatTimeout);
+                }
+            }
+            None if !deaf && now.saturating_sub(heard) >= self.heartbeat => {
+                self.asked = Some(Asked { since: now, heard });
+                return Due::Heartbeat;
+            }
+            None => {}
         }
         Due::Nothing
     }
@@ -277,146 +311,5 @@ fn invalid(detail: &str, field: &str) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const S: Duration = Duration::from_secs(1);
-
-    fn session(open: bool) -> Session {
-        let limits = Limits {
-            topics: 2,
-            in_flight: 2,
-            hello: 10 * S,
-            stall: 60 * S,
-        };
-        Session::new(
-            Duration::ZERO,
-            limits,
-            15 * S,
-            open,
-            Arc::new(Grants::open()),
-            None,
-        )
-    }
-
-    fn topic(name: &str) -> TopicName {
-        name.parse().unwrap()
-    }
-
-    #[test]
-    fn nothing_is_served_before_hello_and_hello_comes_once() {
-        let mut session = session(false);
-        assert_eq!(
-            session.on_request(Some(1)).unwrap_err().code,
-            Code::ProtocolError
-        );
-        session.on_hello(Some(5 * S), None).unwrap();
-        assert_eq!(session.heartbeat(), 5 * S);
-        session.on_request(Some(1)).unwrap();
-        assert_eq!(
-            session.on_hello(None, None).unwrap_err().code,
-            Code::InvalidArgument
-        );
-    }
-
-    #[test]
-    fn an_id_is_free_again_once_it_is_answered() {
-        let mut session = session(true);
-        session.on_request(Some(1)).unwrap();
-        assert_eq!(
-            session.on_request(Some(1)).unwrap_err().field.as_deref(),
-            Some("id")
-        );
-        assert_eq!(
-            session.on_request(Some(0)).unwrap_err().field.as_deref(),
-            Some("id")
-        );
-        session.on_request(Some(2)).unwrap();
-        assert!(session.is_full());
-        session.on_answered(Some(1));
-        assert!(!session.is_full());
-        session.on_request(Some(1)).unwrap();
-    }
-
-    #[test]
-    fn a_session_has_a_bounded_number_of_topics_each_once() {
-        let mut session = session(true);
-        session.on_subscribe(&topic("a")).unwrap();
-        assert_eq!(
-            session.on_subscribe(&topic("a")).unwrap_err().code,
-            Code::InvalidArgument
-        );
-        session.on_subscribe(&topic("b")).unwrap();
-        assert_eq!(
-            session.on_subscribe(&topic("c")).unwrap_err().code,
-            Code::LimitExceeded
-        );
-        session.on_unsubscribe(&topic("a")).unwrap();
-        session.on_subscribe(&topic("c")).unwrap();
-        assert_eq!(
-            session.on_subscribe(&topic("$sys")).unwrap_err().code,
-            Code::Forbidden
-        );
-    }
-
-    #[test]
-    fn an_answer_for_a_topic_that_was_left_is_not_wanted() {
-        let mut session = session(true);
-        session.on_subscribe(&topic("a")).unwrap();
-        session.on_unsubscribe(&topic("a")).unwrap();
-        assert!(!session.on_attached(&topic("a")));
-        session.on_subscribe(&topic("a")).unwrap();
-        assert!(session.on_attached(&topic("a")));
-        assert!(!session.on_attached(&topic("a")));
-    }
-
-    #[test]
-    fn a_narrower_token_ends_topics_and_another_subject_is_refused() {
-        let mut session = session(true);
-        session.on_subscribe(&topic("a")).unwrap();
-        session.on_subscribe(&topic("b")).unwrap();
-        let mut narrow = Grants::default();
-        narrow.subscribe.push("a".parse().unwrap());
-        let other = session.on_refresh(Arc::new(narrow.clone()), Some("eve"));
-        assert_eq!(other.unwrap_err().code, Code::Unauthenticated);
-        assert_eq!(
-            session.on_refresh(Arc::new(narrow), None),
-            Ok(vec![topic("b")])
-        );
-        assert_eq!(session.topics().collect::<Vec<_>>(), [&topic("a")]);
-    }
-
-    #[test]
-    fn time_ends_a_session_that_says_or_takes_nothing() {
-        let silent = session(false);
-        let pulse = Pulse::default();
-        assert_eq!(silent.on_tick(9 * S, pulse), Due::Nothing);
-        assert_eq!(
-            silent.on_tick(10 * S, pulse),
-            Due::Close(Code::HelloTimeout)
-        );
-
-        let open = session(true);
-        let at = |heard, sent, stuck| Pulse { heard, sent, stuck };
-        assert_eq!(
-            open.on_tick(14 * S, at(None, Duration::ZERO, None)),
-            Due::Nothing
-        );
-        assert_eq!(
-            open.on_tick(15 * S, at(None, Duration::ZERO, None)),
-            Due::Heartbeat
-        );
-        assert_eq!(
-            open.on_tick(40 * S, at(Some(Duration::ZERO), 39 * S, None)),
-            Due::Close(Code::HeartbeatTimeout)
-        );
-        assert_eq!(
-            open.on_tick(59 * S, at(None, S, Some(Duration::ZERO))),
-            Due::Nothing
-        );
-        assert_eq!(
-            open.on_tick(60 * S, at(None, S, Some(Duration::ZERO))),
-            Due::Close(Code::SlowConsumer)
-        );
-    }
-}
+#[path = "session_tests.rs"]
+mod tests;

@@ -62,7 +62,8 @@ impl Carrier {
         }
     }
 
-    /// Appends what says "still here": on a WebSocket a Ping, and a frame that browsers see.
+    /// Appends what says "still here": on a WebSocket a Ping, which asks the client the same, and a
+    /// frame that browsers see.
     pub fn put_heartbeat(self, out: &mut Vec<u8>) {
         match self {
             Self::Ws => {
