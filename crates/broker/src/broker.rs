@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::directory::Directory;
+use crate::heirs;
 use crate::metrics::Metrics;
 use crate::options::BrokerOptions;
 use crate::parts::Parts;
@@ -211,6 +212,12 @@ impl Broker {
     pub fn transfer(&self, shard: ShardId, to: ReplicaId) -> bool {
         let court = self.parts.directory.court(shard);
         court.is_some_and(|court| court.actor.cast(shard::Msg::Transfer(to)).is_ok())
+    }
+
+    /// Hands over every shard that this node leads and a node that stays could lead, a few at a
+    /// time, and returns when it leads none of them. At once if no other node could.
+    pub async fn hand_all_over(&self) {
+        heirs::hand_all_over(&self.parts).await;
     }
 
     /// True while all reigns of this node are over and its groups have not been stopped: what a

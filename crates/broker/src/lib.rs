@@ -9,6 +9,7 @@ mod court;
 mod deliver;
 mod directory;
 mod fate;
+mod heirs;
 mod intake;
 mod ledger;
 mod machine;

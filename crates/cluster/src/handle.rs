@@ -5,15 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_consensus::{Identity, Status};
-use fanfare_core::id::NodeId;
+use fanfare_core::id::{NodeId, ReplicaId};
 use fanfare_core::placement;
-use fanfare_core::view::{Command, Outcome, Refusal, View};
+use fanfare_core::view::{Command, NodeState, Outcome, Refusal, View};
 use fanfare_rpc::members::ProposeError;
 use tokio::sync::watch;
 
+use crate::ask::within;
 use crate::beats::Seen;
 use crate::cluster::{Registration, Shared};
 use crate::{ProposeFailed, StartError};
+
+/// Entries a voter may be behind to take the metadata group over.
+const HEIR_BEHIND: u64 = 64;
+/// How long that, and the heir's election, may take.
+const HAND_OVER: Duration = Duration::from_millis(500);
 
 /// A running node's way to the metadata. A clone is the same.
 #[derive(Clone)]
@@ -130,6 +136,33 @@ impl ClusterHandle {
             node, generation, ..
         } = self.identity;
         self.propose(&Command::Draining { node, generation }).await
+    }
+
+    /// Hands the metadata group over, if this node leads it and a voter on a node that stays could
+    /// take over at once: what is proposed next waits for no election.
+    pub async fn hand_over(&self) {
+        let Some(group) = self.shared.group() else {
+            return;
+        };
+        let view = Arc::clone(&self.shared.views.borrow());
+        let stays = |replica: ReplicaId| {
+            let node = view.node_of(replica).and_then(|node| view.nodes.get(&node));
+            node.is_some_and(|node| node.state == NodeState::Active)
+        };
+        let voters = group.status().voters;
+        let mut fit = voters.into_iter().filter(|id| stays(*id));
+        let Some(heir) = fit.find(|id| group.could_take_over(*id, HEIR_BEHIND)) else {
+            return;
+        };
+        match group.hand_over(heir, HAND_OVER).await {
+            Ok(()) => {
+                let mut role = group.role();
+                // An error: the group has stopped, and leads nothing.
+                let led = role.wait_for(|role| role.leader.is_some() && !role.leads);
+                within(&**self.shared.deps.clock(), HAND_OVER, led).await;
+            }
+            Err(why) => tracing::debug!(%heir, %why, "the metadata group was not handed over"),
+        }
     }
 
     /// Stops this node's replica of the metadata group. Cancel the token of the deps as well: it

@@ -1,7 +1,8 @@
 //! Finds the way to a node: connections by (node, generation, address).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanfare_core::id::{Generation, NodeId};
 use fanfare_core::view::NodeState;
@@ -46,11 +47,13 @@ struct Inner {
     /// Of each node the last used connections, the most recently used last.
     nodes: Mutex<BTreeMap<NodeId, Vec<(At, Lanes)>>>,
     addresses: Mutex<BTreeMap<String, Channel>>,
+    /// No connections are made any more.
+    closed: AtomicBool,
 }
 
 impl PeerClients {
     /// `own` is this node's broker, reached without gRPC. Connections' tasks run on `tasks`; they
-    /// end when the last clone of this and of its peers is dropped.
+    /// end after [`close`](Self::close), with the last call or link that uses them.
     pub fn new(
         own: Arc<dyn Peer>,
         local: Local,
@@ -68,6 +71,7 @@ impl PeerClients {
             },
             nodes: Mutex::default(),
             addresses: Mutex::default(),
+            closed: AtomicBool::new(false),
         };
         Self {
             inner: Arc::new(inner),
@@ -83,6 +87,21 @@ impl PeerClients {
             generation: row.generation,
             address: row.addresses.peer.clone(),
         })
+    }
+
+    /// Lets go of all connections and makes no more. Calls and links that are open go on; others
+    /// find no node any more.
+    pub fn close(&self) {
+        // Under each lock: who made a connection before has put it where it is dropped now.
+        let mut nodes = lock(&self.inner.nodes);
+        self.inner.closed.store(true, Ordering::Release);
+        nodes.clear();
+        drop(nodes);
+        lock(&self.inner.addresses).clear();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::Acquire)
     }
 
     pub(super) fn tasks(&self) -> &TaskTracker {
@@ -101,7 +120,10 @@ impl PeerClients {
             nodes,
             ..
         } = &*self.inner;
-        let mut nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = lock(nodes);
+        if self.is_closed() {
+            return None;
+        }
         if nodes.len() >= MAX_NODES && !nodes.contains_key(&at.node) {
             nodes.pop_first();
         }
@@ -127,7 +149,10 @@ impl PeerClients {
     /// The connection for membership calls to an address; `None` if it is no `HOST:PORT`.
     pub(super) fn to_members(&self, address: &str) -> Option<Channel> {
         let addresses = &self.inner.addresses;
-        let mut known = addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(addresses);
+        if self.is_closed() {
+            return None;
+        }
         if let Some(channel) = known.get(address) {
             return Some(channel.clone());
         }
@@ -138,6 +163,10 @@ impl PeerClients {
         known.insert(address.to_owned(), channel.clone());
         Some(channel)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Peers for PeerClients {

@@ -75,11 +75,11 @@ pub(crate) fn open(
 ) {
     let ground = Ground {
         clock: Arc::clone(&parts.clock),
-        tracker: parts.tracker.clone(),
+        tracker: parts.connections.clone(),
         stop: parts.close.clone(),
         abort: parts.stop.clone(),
     };
     parts
-        .tracker
+        .connections
         .spawn(accept(door, listener, service, limits, ground));
 }

@@ -60,8 +60,10 @@ pub(crate) struct Parts {
     pub(crate) fatal: watch::Sender<Option<Fatal>>,
     /// Given up with the log.
     pub(crate) held: DirLock,
-    /// Every task of the node.
+    /// Every task of the node, but those of its doors.
     pub(crate) tracker: TaskTracker,
+    /// Accept loops and the connections they accepted.
+    pub(crate) connections: TaskTracker,
     /// Close the doors; what is in flight goes on.
     pub(crate) close: CancellationToken,
     /// End every task.
@@ -168,6 +170,7 @@ impl Parts {
             fatal,
             held,
             tracker,
+            connections: TaskTracker::new(),
             close: CancellationToken::new(),
             stop,
         })

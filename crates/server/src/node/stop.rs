@@ -26,19 +26,18 @@ pub(crate) async fn stop(parts: &Parts, up: Option<&Up>, grace: Duration) {
         if parts.local.view.borrow().nodes.len() > 1 {
             let told = async { drop(up.handle.drain().await) };
             stage(clock, "telling the cluster", TELL, told).await;
-            let handed = hand_over(clock, up);
-            stage(
-                clock,
-                "handing leaderships over",
-                HAND_OVER.min(grace),
-                handed,
-            )
-            .await;
+            let handed = async {
+                up.broker.hand_all_over().await;
+                up.handle.hand_over().await;
+            };
+            let within = HAND_OVER.min(grace);
+            stage(clock, "handing leaderships over", within, handed).await;
         }
         let spread = grace.mul_f64(0.8);
         stage(clock, "sending sessions away", grace, up.edge.drain(spread)).await;
     }
     parts.close.cancel();
+    parts.connections.close();
     parts.tracker.close();
     if let Some(up) = up {
         let snapshots = up.broker.snapshot_to_stop();
@@ -46,50 +45,37 @@ pub(crate) async fn stop(parts: &Parts, up: Option<&Up>, grace: Duration) {
         stage(clock, "stopping the shards", END, up.broker.shutdown()).await;
         stage(clock, "stopping the metadata group", END, up.handle.stop()).await;
     }
-    let idle = stage(clock, "closing connections", CLOSE, parts.tracker.wait()).await;
+    stage(
+        clock,
+        "closing connections",
+        CLOSE,
+        parts.connections.wait(),
+    )
+    .await;
     parts.stop.cancel();
-    if !idle {
-        stage(clock, "ending tasks", END, parts.tracker.wait()).await;
-    }
+    parts.clients.close();
+    let ended = async { tokio::join!(parts.connections.wait(), parts.tracker.wait()) };
+    stage(clock, "ending tasks", END, async { drop(ended.await) }).await;
     stage(clock, "closing the log", END, parts.groups.store.close()).await;
     parts.held.release();
     tracing::info!("stopped");
 }
 
-/// Hands every shard this node leads to the replica that is least behind, until it leads none.
-async fn hand_over(clock: &dyn Clock, up: &Up) {
-    while !up.broker.leads_nothing() {
-        for status in up.broker.status().iter().filter(|s| s.group.role.leads) {
-            let others = status
-                .group
-                .behind
-                .iter()
-                .filter(|(id, _)| *id != status.replica);
-            if let Some((to, _)) = others.min_by_key(|(_, behind)| *behind) {
-                up.broker.transfer(status.shard, *to);
-            }
-        }
-        clock.sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Runs a stage within its time; false, and a line in the log, if it took longer.
+/// Runs a stage within its time; a line in the log if it took longer.
 async fn stage(
     clock: &dyn Clock,
     name: &'static str,
     within: Duration,
     work: impl Future<Output = ()>,
-) -> bool {
+) {
     let began = clock.now();
     tokio::select! { biased;
         () = work => {
             let took = clock.now().saturating_sub(began);
             tracing::debug!(stage = name, ?took, "done");
-            true
         }
         () = clock.sleep(within) => {
             tracing::warn!(stage = name, ?within, "took too long, going on without it");
-            false
         }
     }
 }
