@@ -126,7 +126,7 @@ impl Directory {
         }
         let role = local.role.borrow();
         let sent_back = if role.leads {
-            local.porch.draft(work).err()
+            local.porch.draft(work)
         } else {
             Some(work)
         };

@@ -36,16 +36,16 @@ impl Porch {
 
     /// Takes a draft; gives it back if there is no room, or if an earlier one of its run was sent
     /// back.
-    pub(crate) fn draft(&self, work: Work) -> Result<(), Work> {
+    pub(crate) fn draft(&self, work: Work) -> Option<Work> {
         let mut waiting = self.waiting();
         let bytes = waiting.bytes + work.draft.cost();
         if bytes > MAX_BYTES || work.ticket.run_closed() {
-            return Err(work);
+            return Some(work);
         }
         waiting.bytes = bytes;
         waiting.since.get_or_insert(work.arrived);
         waiting.drafts.push(work);
-        Ok(())
+        None
     }
 
     pub(crate) fn wish(&self, link: Arc<DeliveryLink>, wish: Wish, now: Duration) {

@@ -13,6 +13,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
 };
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::raft_types::{Raft, Types};
 use crate::snapshot::Receiver;
@@ -34,6 +35,9 @@ pub(crate) trait Served: Send + Sync {
         bodies: mpsc::Receiver<Bytes>,
         answers: mpsc::Sender<Result<Bytes, WireError>>,
     ) -> BoxFuture<'static, ()>;
+
+    /// It has left: pipelines end, also idle ones.
+    fn leave(&self);
 }
 
 type Replicas = BTreeMap<(GroupId, ReplicaId), Arc<dyn Served>>;
@@ -117,7 +121,10 @@ impl Door {
     }
 
     pub(crate) fn leave(&self, group: GroupId, replica: ReplicaId) {
-        self.replicas().remove(&(group, replica));
+        let gone = self.replicas().remove(&(group, replica));
+        if let Some(served) = gone {
+            served.leave();
+        }
     }
 }
 
@@ -129,6 +136,8 @@ pub(crate) struct Serving<M: StateMachine> {
     /// Appends of shards are refused when the log has no room; metadata uses the reserve (R15).
     pub(crate) needs_room: bool,
     pub(crate) receiver: Arc<Receiver<M>>,
+    /// Cancelled when it has left the door.
+    pub(crate) gone: CancellationToken,
 }
 
 fn bad(error: &Malformed) -> WireError {
@@ -173,7 +182,12 @@ impl<M: StateMachine> Serving<M> {
             }
         });
         let mut results = pin!(self.raft.stream_append(requests));
-        while let Some(result) = results.next().await {
+        loop {
+            let result = tokio::select! { biased;
+                result = results.next() => result,
+                () = self.gone.cancelled() => None,
+            };
+            let Some(result) = result else { break };
             let answer = result
                 .map(|result| response_of(&result))
                 .map_err(|error| halted::<M>(&error));
@@ -237,6 +251,10 @@ fn response_of<M: StateMachine>(
 }
 
 impl<M: StateMachine> Served for Serving<M> {
+    fn leave(&self) {
+        self.gone.cancel();
+    }
+
     fn serve_appends(
         self: Arc<Self>,
         bodies: mpsc::Receiver<Bytes>,

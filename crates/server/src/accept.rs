@@ -140,7 +140,7 @@ pub(crate) async fn accept<S>(
         ground.tracker.spawn(async move {
             let _permit = permit;
             tokio::select! { biased;
-                () = abort.cancelled() => {}
+                () = abort.cancelled() => debug!(door, %from, "connection cut off"),
                 () = first => debug!(door, %from, "closed: it asked for nothing"),
                 ended = connection => if let Err(e) = ended {
                     debug!(door, %from, error = %e, "connection ended");

@@ -49,7 +49,15 @@ pub fn transfers(plan: &TransferPlan) -> Result<String> {
             let shard = cluster.shard_of(&topic).await?;
             shards.insert(topic, shard);
         }
-        let mut moved = Vec::new();
+        // Beside what the machine does to drafts by itself.
+        let (mut calm, mut moved) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            calm.push(Mark {
+                at: traffic.book().now(),
+                shard: None,
+            });
+            tokio::time::sleep(WINDOW).await;
+        }
         for n in 0..plan.transfers {
             let shard = u32::try_from(n)? % load.shards;
             let to = (cluster.leader_of_shard(shard).await? + 1 + n / 4 % 2) % 3;
@@ -78,6 +86,7 @@ pub fn transfers(plan: &TransferPlan) -> Result<String> {
         }
         let (outcome, lines) = traffic.finish().await?;
         let waits = waits(&lines);
+        text.push_str(&report("none", &calm, &shards, &waits));
         text.push_str(&report("transfer", &moved, &shards, &waits));
         text.push_str(&report("stop", &stopped, &shards, &waits));
         text.push_str(&report("start", &started, &shards, &waits));

@@ -59,7 +59,7 @@ async fn who_waits_in_vain_is_sent_on_in_order() {
     let (porch, link) = (Porch::default(), link());
     assert_eq!(porch.since(), None);
     for seq in 1..=3 {
-        assert!(porch.draft(work(&link, seq, 1)).is_ok());
+        assert!(porch.draft(work(&link, seq, 1)).is_none());
     }
     assert_eq!(porch.since(), Some(Duration::ZERO));
     let redirect = Redirect {
@@ -74,12 +74,12 @@ async fn who_waits_in_vain_is_sent_on_in_order() {
 #[tokio::test]
 async fn what_has_no_room_is_given_back_and_so_is_all_that_follows_in_its_run() {
     let (porch, link) = (Porch::default(), link());
-    assert!(porch.draft(work(&link, 1, 7 << 20)).is_ok());
-    let Err(large) = porch.draft(work(&link, 2, 2 << 20)) else {
+    assert!(porch.draft(work(&link, 1, 7 << 20)).is_none());
+    let Some(large) = porch.draft(work(&link, 2, 2 << 20)) else {
         panic!("there is no room for it");
     };
     large.ticket.reroute(Redirect::default());
-    let Err(small) = porch.draft(work(&link, 3, 1)) else {
+    let Some(small) = porch.draft(work(&link, 3, 1)) else {
         panic!("one before it was sent back");
     };
     small.ticket.reroute(Redirect::default());

@@ -119,12 +119,12 @@ impl State {
         let Some(handover) = &mut self.handover else {
             return;
         };
-        let (late, held) = std::mem::take(&mut handover.held)
+        let (late, held): (VecDeque<_>, _) = std::mem::take(&mut handover.held)
             .into_iter()
             .partition(|held| matches!(held, Held::Draft(work) if work.deadline <= now));
         handover.held = held;
         let over = handover.until <= now && handover.step != Step::Asking;
-        for held in VecDeque::<Held>::from(late) {
+        for held in late {
             if let Held::Draft(work) = held {
                 work.ticket.refuse(fate::too_late());
             }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use fanfare_core::id::ReplicaId;
 use fanfare_host::Clock;
 use openraft::SnapshotPolicy;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::door::Serving;
@@ -209,6 +210,7 @@ impl<M: StateMachine> Group<M> {
             log: log.clone(),
             needs_room: group != GroupId::Meta,
             receiver: Arc::clone(&receiver),
+            gone: CancellationToken::new(),
         };
         if !deps.door.enter(group, replica, Arc::new(serving)) {
             return Err(StartError::Running(replica));

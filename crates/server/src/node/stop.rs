@@ -45,17 +45,15 @@ pub(crate) async fn stop(parts: &Parts, up: Option<&Up>, grace: Duration) {
         stage(clock, "stopping the shards", END, up.broker.shutdown()).await;
         stage(clock, "stopping the metadata group", END, up.handle.stop()).await;
     }
-    stage(
-        clock,
-        "closing connections",
-        CLOSE,
-        parts.connections.wait(),
-    )
-    .await;
+    let closed = parts.connections.wait();
+    stage(clock, "closing connections", CLOSE, closed).await;
     parts.stop.cancel();
     parts.clients.close();
-    let ended = async { tokio::join!(parts.connections.wait(), parts.tracker.wait()) };
-    stage(clock, "ending tasks", END, async { drop(ended.await) }).await;
+    let ended = async {
+        parts.connections.wait().await;
+        parts.tracker.wait().await;
+    };
+    stage(clock, "ending tasks", END, ended).await;
     stage(clock, "closing the log", END, parts.groups.store.close()).await;
     parts.held.release();
     tracing::info!("stopped");
