@@ -165,6 +165,8 @@ pub struct NodeOverview {
     pub alive: bool,
     /// It should vote in the metadata group.
     pub meta_voter: bool,
+    /// The free space of its disk is below its reserve.
+    pub full: bool,
 }
 
 /// One shard.

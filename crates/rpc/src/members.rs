@@ -124,6 +124,8 @@ pub struct Beat {
     pub leader: Option<NodeId>,
     /// One a shard replica that runs there, at most [`Beat::MAX_REPLICAS`].
     pub replicas: Vec<ReplicaStatus>,
+    /// The free space of its disk is below its reserve (R15).
+    pub full: bool,
 }
 
 impl Beat {

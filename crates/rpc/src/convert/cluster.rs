@@ -18,6 +18,7 @@ impl From<&ClusterStatus> for pb::ClusterView {
             view,
             shards,
             alive,
+            full,
         } = status;
         let voters = meta_voters(view);
         let unknown = ShardStatus::default();
@@ -31,6 +32,7 @@ impl From<&ClusterStatus> for pb::ClusterView {
                     departing: view.departing.contains_key(&row.id),
                     heir: view.departing.get(&row.id).and_then(|h| h.map(|h| h.0)),
                     alive: alive.contains(&row.id),
+                    full: full.contains(&row.id),
                     meta_voter: voters.iter().any(|r| r.node == row.id),
                     ..node(row)
                 })

@@ -288,6 +288,7 @@ impl From<pb::Node> for NodeOverview {
             heir,
             alive,
             meta_voter,
+            full,
         } = node;
         let store = match pb::StoreState::try_from(store) {
             Ok(pb::StoreState::ReadWrite) => Some(StoreState::ReadWrite),
@@ -323,6 +324,7 @@ impl From<pb::Node> for NodeOverview {
             heir: heir.map(NodeId),
             alive,
             meta_voter,
+            full,
         }
     }
 }

@@ -385,6 +385,7 @@ impl From<Beat> for pb::Beat {
             view,
             leader,
             replicas,
+            full,
         }: Beat,
     ) -> Self {
         use pb::replica_status::Behind;
@@ -414,6 +415,7 @@ impl From<Beat> for pb::Beat {
             view,
             leader: leader.map(|NodeId(id)| id),
             replicas: replicas.into_iter().map(status).collect(),
+            full,
         }
     }
 }
@@ -427,6 +429,7 @@ impl TryFrom<pb::Beat> for Beat {
             view,
             leader,
             replicas,
+            full,
         }: pb::Beat,
     ) -> Result<Self, Malformed> {
         use pb::replica_status::Behind;
@@ -459,6 +462,7 @@ impl TryFrom<pb::Beat> for Beat {
             view,
             leader: leader.map(NodeId),
             replicas: replicas.into_iter().map(status).collect(),
+            full,
         })
     }
 }

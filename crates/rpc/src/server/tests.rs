@@ -347,7 +347,7 @@ fn status() -> ClusterStatus {
         view: Arc::new(view),
         shards: vec![led],
         alive: [NodeId(1)].into(),
-        full: BTreeSet::new(),
+        full: [NodeId(1)].into(),
     }
 }
 

@@ -33,6 +33,7 @@ async fn members_answer_over_the_wire_as_they_do_here() {
         view: 8,
         leader: Some(NodeId(1)),
         replicas: Vec::new(),
+        full: true,
     };
     assert_eq!(
         members.heartbeat(envelope(2), beat.clone()).await,

@@ -161,6 +161,7 @@ fn beats_say_all_of_each_replica_and_have_a_bound() {
         view: 9,
         leader: Some(NodeId(10)),
         replicas: vec![status.clone(); count],
+        full: true,
     };
     let raw: pb::Beat = over_the_wire(&beat(2).into());
     assert_eq!(raw.try_into(), Ok(beat(2)));
