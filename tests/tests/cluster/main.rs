@@ -6,4 +6,5 @@ mod in_process;
 mod membership;
 mod processes;
 mod repair;
+mod retention;
 mod snapshots;
