@@ -26,7 +26,7 @@ fn plan() -> Plan {
     // The story ends the load; this only bounds it.
     plan.seconds = 120;
     plan.rate = 300;
-    plan.payload = 8 << 10;
+    plan.payload = 16 << 10;
     plan.topics = 12;
     plan.subscribers = 24;
     plan.streams = 6;
@@ -50,12 +50,12 @@ fn a_node_behind_purged_logs_comes_back_by_snapshots() -> Result<()> {
     Cluster::run_with(setup, async |cluster| {
         let nodes: Vec<_> = (0..3).map(|at| cluster.node(at).clone()).collect();
         let traffic = Traffic::start(&plan(), &nodes).await?;
-        traffic.acks(200, SOON).await?;
+        traffic.acks(100, SOON).await?;
         let away = (cluster.leader_of("load.0").await? + 1) % 3;
         traffic.fault("kill", "follower");
         cluster.kill(away).await?;
         // 12 MiB, three times the bound of a log.
-        traffic.acks(1_500, SOON).await?;
+        traffic.acks(800, SOON).await?;
         cluster.start_node(away).await?;
         traffic.acks(100, SOON).await?;
         let (outcome, _) = traffic.finish().await?;
