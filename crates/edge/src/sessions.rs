@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use fanfare_core::code::Code;
+use fanfare_core::cursor::Cursor;
 use fanfare_core::receipt::Refusal;
 use fanfare_core::session::{Limits, Pulse, Session};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
@@ -115,6 +116,8 @@ pub(crate) struct Opening {
     pub(crate) heartbeat: Duration,
     /// False: `hello` has to come first.
     pub(crate) open: bool,
+    /// Of a WebSocket's URL: where topics go on that are subscribed later.
+    pub(crate) cursor: Option<Cursor>,
     pub(crate) attached: Vec<Attached>,
     pub(crate) wishes: Vec<Wish>,
     /// By which the session's delivery tells its actor of lost topics.
@@ -238,6 +241,7 @@ impl Sessions {
             bearer,
             heartbeat,
             open,
+            cursor,
             attached,
             wishes,
             lost,
@@ -255,6 +259,7 @@ impl Sessions {
             vitals: vitals.clone(),
             control,
             expires_ms,
+            cursor,
             name: format!("s-{}-{id:x}", self.state.deps.node),
             attached,
             wishes,

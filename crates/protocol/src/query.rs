@@ -124,6 +124,12 @@ impl ReadQuery {
         if matches!(from, Some(Since::After(_))) && !one {
             return Err(refused("from", "a position is of one topic"));
         }
+        if from.is_some() && topics.is_empty() {
+            return Err(refused(
+                "from",
+                "only with `topic`: a `subscribe` has its own",
+            ));
+        }
         let min_position = given
             .get("min_position")
             .map(|text| read_position(text, "min_position"))

@@ -146,6 +146,8 @@ fn every_wrong_parameter_is_named() {
         (Poll, "topic=a&min_position=0-0", "min_position"),
         (Poll, "topic=a&min_position=x", "min_position"),
         (Ws, "from=7-42", "from"),
+        (Ws, "from=earliest", "from"),
+        (Ws, "min_position=7-42", "min_position"),
         (Ws, "topic=a&cursors=1", "cursors"),
         (Ws, "topic=a&format=json", "format"),
         (Ws, "token=", "token"),

@@ -1,6 +1,8 @@
 //! The SessionActor: owns a session's life (hello, subscribe, publish, refresh, heartbeat, the
 //! end). Messages to the subscriber do not pass through it.
 
+mod publish;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,16 +27,13 @@ use crate::auth::Bearer;
 use crate::publish::{PublishStream, Room};
 use crate::sessions::{Lost, Sessions, Vitals};
 
-/// A publisher's deadline on a WebSocket.
-const PUBLISH_WITHIN: Duration = Duration::from_secs(5);
-
 /// Held from a frame's arrival until it is answered: without one, no frame is read.
 pub(crate) type Permit = OwnedSemaphorePermit;
 
 /// What a SessionActor hears.
 pub(crate) enum Msg {
     Frame(Box<ClientFrame>, Permit),
-    Bad(BadFrame),
+    Bad(BadFrame, Permit),
     /// The end of an attachment's wait: which one, whose request, and what became of it.
     Attached {
         serial: u64,
@@ -63,6 +62,8 @@ pub(crate) struct Args {
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) control: Session,
     pub(crate) expires_ms: Option<u64>,
+    /// Of a WebSocket's URL, as if `hello` had it.
+    pub(crate) cursor: Option<Cursor>,
     /// The name of the session.
     pub(crate) name: String,
     /// Topics that have their answers.
@@ -79,7 +80,7 @@ pub(crate) struct State {
     control: Session,
     expires_ms: Option<u64>,
     name: String,
-    /// Of `hello`: for every `subscribe` without one of its own.
+    /// Of `hello`, else of the URL: for every `subscribe` without one of its own.
     cursor: Option<Cursor>,
     permits: BTreeMap<u64, Permit>,
     /// Attachments on their way: an answer with another serial is an old one's.
@@ -106,6 +107,7 @@ impl Actor for SessionActor {
             vitals,
             control,
             expires_ms,
+            cursor,
             name,
             attached,
             wishes,
@@ -119,7 +121,7 @@ impl Actor for SessionActor {
             control,
             expires_ms,
             name,
-            cursor: None,
+            cursor,
             permits: BTreeMap::new(),
             attaching: BTreeMap::new(),
             serial: 0,
@@ -154,9 +156,7 @@ impl Actor for SessionActor {
         }
         match msg {
             Msg::Frame(frame, permit) => state.frame(&myself, *frame, permit),
-            Msg::Bad(bad) if bad.fatal => state.end(bad.refusal),
-            Msg::Bad(bad) if !state.control.is_open() => state.end(bad.refusal),
-            Msg::Bad(BadFrame { id, refusal, .. }) => state.voice.say(&Said::Error { id, refusal }),
+            Msg::Bad(bad, _permit) => state.bad(bad),
             Msg::Attached {
                 serial,
                 id,
@@ -234,6 +234,14 @@ impl State {
         }
     }
 
+    fn bad(&mut self, BadFrame { id, refusal, fatal }: BadFrame) {
+        if fatal || !self.control.is_open() {
+            self.end(refusal);
+        } else {
+            self.voice.say(&Said::Error { id, refusal });
+        }
+    }
+
     fn hello(&mut self, hello: &Hello) {
         let bearer = match &hello.token {
             None => Ok(None),
@@ -256,9 +264,13 @@ impl State {
         if let Some(bearer) = bearer {
             self.expires_ms = bearer.expires_ms;
         }
-        self.cursor.clone_from(&hello.cursor);
+        if hello.cursor.is_some() {
+            self.cursor.clone_from(&hello.cursor);
+        }
         self.vitals.set_heartbeat(self.control.heartbeat());
-        self.vitals.cursors.store(hello.cursors, Ordering::Relaxed);
+        self.vitals
+            .cursors
+            .fetch_or(hello.cursors, Ordering::Relaxed);
         self.welcome(hello.id);
     }
 
@@ -360,52 +372,6 @@ impl State {
             self.vitals.resumed.fetch_add(1, Ordering::Relaxed);
         }
         self.voice.clone().begin(id, &topic, tape, &standing);
-    }
-
-    fn make_room(&mut self, myself: &ActorRef<Msg>) {
-        let Some((_, draft)) = self.drafts.front() else {
-            return;
-        };
-        let cost = draft.cost();
-        let publisher = &self.sessions.state.publisher;
-        let stream = self
-            .stream
-            .get_or_insert_with(|| Arc::new(publisher.stream()))
-            .clone();
-        let myself = myself.clone();
-        self.sessions.state.deps.tracker.spawn(async move {
-            myself.cast(Msg::Room(stream.room(cost).await)).ok();
-        });
-    }
-
-    fn room(&mut self, myself: &ActorRef<Msg>, room: Result<Room, Refusal>) {
-        let Some((id, draft)) = self.drafts.pop_front() else {
-            return;
-        };
-        match (room, &self.stream) {
-            (Ok(room), Some(stream)) => {
-                let published = stream.submit(self.control.grants(), room, draft, PUBLISH_WITHIN);
-                let myself = myself.clone();
-                self.sessions.state.deps.tracker.spawn(async move {
-                    myself
-                        .cast(Msg::Published {
-                            id,
-                            result: published.await,
-                        })
-                        .ok();
-                });
-            }
-            (Err(refusal), _) => self.published(id, Err(refusal)),
-            (Ok(_), None) => {}
-        }
-        self.make_room(myself);
-    }
-
-    fn published(&mut self, id: u64, result: Result<Receipt, Refusal>) {
-        match result {
-            Ok(receipt) => self.answer(Some(id), &Said::Ack { id, receipt }),
-            Err(refusal) => self.refuse(Some(id), refusal),
-        }
     }
 
     fn refresh(&mut self, bearer: Bearer) -> Result<Option<u64>, Refusal> {

@@ -191,6 +191,7 @@ async fn subscribe(
         bearer,
         heartbeat: request.heartbeat.unwrap_or(HEARTBEAT),
         open: true,
+        cursor: None,
         attached,
         wishes: Vec::new(),
         lost,

@@ -112,6 +112,7 @@ pub(super) async fn stream(
         bearer,
         heartbeat: query.heartbeat,
         open: true,
+        cursor: None,
         attached,
         wishes: Vec::new(),
         lost,

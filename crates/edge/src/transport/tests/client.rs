@@ -255,10 +255,30 @@ impl Socket {
         panic!("the session beats and says nothing")
     }
 
+    /// The next frame that is no sign of life.
+    pub(super) async fn answer(&mut self) -> ServerFrame {
+        for _ in 0..QUIET {
+            match self.frame().await {
+                ServerFrame::Heartbeat => {}
+                frame => return frame,
+            }
+        }
+        panic!("the session beats and says nothing")
+    }
+
     /// Sends a Ping of 100 bytes; false if there is no room on the way for it.
     pub(super) async fn ping_soon(&mut self) -> bool {
-        let ping = self.socket.send(Message::Ping(vec![7; 100].into()));
-        tokio::time::timeout(Duration::from_millis(500), ping)
+        self.send_soon(Message::Ping(vec![7; 100].into())).await
+    }
+
+    /// Sends a frame; false if there is no room on the way for it.
+    pub(super) async fn text_soon(&mut self, json: &str) -> bool {
+        self.send_soon(Message::text(json)).await
+    }
+
+    async fn send_soon(&mut self, message: Message) -> bool {
+        let sent = self.socket.send(message);
+        tokio::time::timeout(Duration::from_millis(500), sent)
             .await
             .is_ok()
     }

@@ -113,6 +113,71 @@ async fn topics_of_the_url_need_no_frame() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cursor_of_the_url_is_for_what_is_subscribed_later() {
+    let theatre = theatre().await;
+    let seen = theatre.stage.publish("news", "1");
+    let other = theatre.stage.publish("chat", "1");
+    let missed = theatre.stage.publish("news", "2");
+    let mut both = fanfare_core::cursor::Cursor::default();
+    for (topic, at) in [("news", seen), ("chat", other)] {
+        let topic: fanfare_core::name::TopicName = topic.parse().unwrap();
+        both.set(topic.hash64(), at);
+    }
+    // Only a frame with a cursor of its own has another.
+    for (url, hello, answer) in [
+        ("", r#"{"type":"hello","id":1}"#.to_owned(), "recovered"),
+        (
+            "",
+            r#"{"type":"hello","cursor":""}"#.to_owned(),
+            "recovered",
+        ),
+        ("&topic=chat", String::new(), "recovered"),
+    ] {
+        let uri = format!("/v1/ws?cursor={both}&cursors=true{url}");
+        let mut socket = Socket::open(&theatre, &uri).await;
+        if !hello.is_empty() {
+            socket.say(&hello).await;
+        }
+        assert!(matches!(socket.frame().await, ServerFrame::Welcome(_)));
+        if !url.is_empty() {
+            subscribed(socket.frame().await);
+        }
+        socket
+            .say(r#"{"type":"subscribe","id":2,"topic":"news"}"#)
+            .await;
+        let standing = (answer.to_owned(), Some(seen), missed);
+        assert_eq!(subscribed(socket.frame().await), standing, "{uri} {hello}");
+        let (items, cursor) = socket.items(1).await;
+        assert_eq!(briefs(&items), [format!("{missed} 2")]);
+        assert!(cursor.is_some(), "{uri} {hello}");
+        socket.close().await;
+    }
+    let mut wrong = Socket::open(&theatre, "/v1/ws?from=earliest").await;
+    assert_eq!(wrong.ending().await, ("invalid_argument".to_owned(), 4600));
+    drop(wrong);
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_frames_are_read_no_faster_than_they_are_answered() {
+    let theatre = theatre().await;
+    let mut socket = Socket::with_room(&theatre, "/v1/ws?topic=news", 1_000).await;
+    socket.frame().await;
+    subscribed(socket.frame().await);
+    let mut sent = 0;
+    // In the end nothing fits on the way to the server: it does not read.
+    while socket.text_soon("{}").await {
+        sent += 1;
+        assert!(sent < 100_000, "bad frames pile up without bound");
+    }
+    for _ in 0..sent {
+        assert!(matches!(socket.answer().await, ServerFrame::Error { .. }));
+    }
+    socket.close().await;
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_resume_inside_a_run_of_the_tail_asks_nobody() {
     let theatre = theatre().await;
     let mut keeper = Socket::open(&theatre, "/v1/ws?topic=news").await;

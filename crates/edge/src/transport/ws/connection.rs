@@ -18,7 +18,6 @@ use fanfare_protocol::limit::Limits;
 use fanfare_protocol::query::{ReadQuery, ReadRoute};
 use fanfare_protocol::run::Carrier;
 use futures_util::{SinkExt as _, StreamExt as _};
-use ractor::ActorRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::WebSocketStream;
@@ -72,6 +71,7 @@ pub(super) async fn run(
         bearer,
         heartbeat: query.heartbeat,
         open: !query.topics.is_empty(),
+        cursor: query.cursor,
         attached: Vec::new(),
         wishes,
         lost,
@@ -216,37 +216,35 @@ impl Connection {
         permit: tokio::sync::OwnedSemaphorePermit,
     ) -> bool {
         let actor = self.guard.actor();
-        let bad = |bad: BadFrame| cast(actor, Msg::Bad(bad));
-        match message {
+        let msg = match message {
             Some(Ok(Message::Text(text))) => {
                 match ClientFrame::read(text.as_bytes(), &self.limits) {
-                    Ok(frame) => cast(actor, Msg::Frame(Box::new(frame), permit)),
-                    Err(wrong) => bad(*wrong),
+                    Ok(frame) => Msg::Frame(Box::new(frame), permit),
+                    Err(wrong) => Msg::Bad(*wrong, permit),
                 }
             }
-            Some(Ok(Message::Binary(_))) => bad(BadFrame::binary()),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => true,
+            Some(Ok(Message::Binary(_))) => Msg::Bad(BadFrame::binary(), permit),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => return true,
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
                 let detail = format!("a frame has at most {} bytes", self.limits.frame);
                 let code = fanfare_core::code::Code::PayloadTooLarge;
-                bad(BadFrame {
+                let bad = BadFrame {
                     id: None,
                     refusal: Refusal::new(code, detail),
                     fatal: true,
-                });
-                false
+                };
+                // An actor that is gone reads no more either.
+                actor.cast(Msg::Bad(bad, permit)).ok();
+                return false;
             }
             // The Close was answered on the wire; nothing of ours follows it.
             Some(Ok(Message::Close(_)) | Err(_)) | None => {
                 self.delivery.close();
-                false
+                return false;
             }
-        }
+        };
+        actor.cast(msg).is_ok()
     }
-}
-
-fn cast(actor: &ActorRef<Msg>, msg: Msg) -> bool {
-    actor.cast(msg).is_ok()
 }
 
 /// Why a pump stopped.
