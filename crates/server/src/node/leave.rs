@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_core::view::{NodeState, StoreState, View};
+use futures_util::future::maybe_done;
 
 use super::parts::Parts;
 use super::rise::Up;
@@ -50,7 +51,8 @@ pub(crate) async fn follow(parts: Arc<Parts>, up: Arc<Up>) {
     parts.health.drain();
     up.grpc.set(false).await;
     let grace = parts.config.shutdown.grace;
-    let sent_away = up.edge.drain(grace.mul_f64(0.8));
+    // Waited for twice, the second time if the first was too short.
+    let sent_away = maybe_done(up.edge.drain(grace.mul_f64(0.8)));
     tokio::pin!(sent_away);
     let ended = async {
         // An error: the node stops.
