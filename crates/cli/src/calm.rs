@@ -93,6 +93,10 @@ fn shard_lacks(
     if has != wanted {
         return Some(format!("shard {id} has {has} of {wanted} replicas"));
     }
+    if let Some(replica) = shard.leaving.first() {
+        let on = name(replica.node);
+        return Some(format!("shard {id} still moves away from {on}"));
+    }
     for replica in &shard.replicas {
         let on = name(replica.node);
         if !here(overview).any(|node| node.id == replica.node) {
@@ -115,7 +119,7 @@ fn shard_lacks(
 mod tests {
     use fanfare_client::{NodeOverview, ReplicaOverview};
     use fanfare_core::id::{Generation, NodeId, ReplicaId, Term};
-    use fanfare_core::view::Addresses;
+    use fanfare_core::view::{Addresses, StoreState};
 
     use super::*;
 
@@ -126,6 +130,12 @@ mod tests {
             generation: Generation(1),
             state: Some(NodeState::Active),
             addresses: Addresses::default(),
+            store: Some(StoreState::ReadWrite),
+            departing: false,
+            heir: None,
+            alive: true,
+            meta_voter: true,
+            full: false,
         };
         let replica = |(node, behind)| ReplicaOverview {
             id: ReplicaId(node),
@@ -139,6 +149,7 @@ mod tests {
                 leader: leader.map(NodeId),
                 term: Term(1),
                 replicas: (1..).zip(behind).map(replica).collect(),
+                leaving: Vec::new(),
             }],
         }
     }
