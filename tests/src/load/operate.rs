@@ -107,7 +107,11 @@ impl<'a> Operator<'a> {
         self.gone(&name).await?;
         let mut process = self.cluster.nodes.remove(0);
         let code = process.exited(self.limit()).await?;
-        ensure!(code == Some(0), "a removed node ended with {code:?}:\n{}", process.tail());
+        ensure!(
+            code == Some(0),
+            "a removed node ended with {code:?}:\n{}",
+            process.tail()
+        );
         self.end(begun).await
     }
 
@@ -117,7 +121,8 @@ impl<'a> Operator<'a> {
         let begun = self.begin(Operation::Replace, &old).await?;
         let mut process = self.cluster.nodes.remove(0);
         self.traffic.doors().close(&process.node);
-        process.kill()?;
+        process.signal("TERM")?;
+        process.exited(self.limit()).await?;
         std::fs::remove_dir_all(process.data())?;
         process.start()?;
         let code = process.exited(self.limit()).await?;
