@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_consensus::{Group, GroupId, InitializeError, StartError};
+use fanfare_consensus::{Group, GroupId, InitializeError, SnapshotError, StartError};
 use fanfare_core::barrier::Barrier;
 use fanfare_core::id::{ReplicaId, ShardId, Term};
 use fanfare_core::view::{ShardRow, View};
@@ -55,6 +55,8 @@ pub(crate) enum Msg {
     Moved(ShardId, bool),
     /// Replicas that had something on the disk when the node started.
     Stored(Vec<(ShardId, ReplicaId)>),
+    /// A snapshot has been written, or not.
+    Written(Result<u64, SnapshotError>),
     /// A replica has stopped for good.
     Retired(ShardId, ReplicaId),
     /// End all reigns, stop all groups.
@@ -139,6 +141,7 @@ impl Actor for ShardSupervisor {
             Msg::Tick => state.on_tick(&me).await,
             Msg::Moved(shard, taken) => state.on_moved(shard, taken, &me),
             Msg::Stored(replicas) => state.stored = replicas,
+            Msg::Written(written) => state.on_written(&written, &me),
             Msg::Retired(shard, id) => state.on_retired(shard, id, &me),
             Msg::Shutdown(done) => state.shutdown(done),
         }
@@ -329,6 +332,7 @@ impl State {
             local.group.clone(),
             Arc::clone(&local.replica),
             parts.view.clone(),
+            parts.full.clone(),
             Arc::clone(&parts.groups.clock),
         ));
         let args = shard::Args {

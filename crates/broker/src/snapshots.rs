@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use fanfare_consensus::{Due, SnapshotError};
 use fanfare_core::id::ShardId;
-use futures_util::FutureExt as _;
-use tokio::task::JoinHandle;
 
 use crate::directory::{Directory, Local};
 
@@ -15,13 +13,10 @@ const NO_ROOM_FOR: Duration = Duration::from_secs(10);
 /// bound: if it let nothing go, others may.
 const FULL_FOR: Duration = Duration::from_secs(10);
 
-/// A snapshot on its way.
-pub(crate) type Writing = JoinHandle<Result<u64, SnapshotError>>;
-
 /// The node's snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
-    writing: Option<Writing>,
+    writing: bool,
     quiet_until: Duration,
     full: Option<(ShardId, Duration)>,
 }
@@ -33,20 +28,7 @@ impl Snapshots {
         directory: &Directory,
         now: Duration,
     ) -> Option<(ShardId, Local, Due)> {
-        match self.writing.take() {
-            Some(writing) if !writing.is_finished() => {
-                self.writing = Some(writing);
-                return None;
-            }
-            Some(writing) => {
-                // A writer that panicked has no result: the next one may fare better.
-                if let Some(Ok(Err(SnapshotError::NoRoom))) = writing.now_or_never() {
-                    self.quiet_until = now + NO_ROOM_FOR;
-                }
-            }
-            None => {}
-        }
-        if now < self.quiet_until {
+        if self.writing || now < self.quiet_until {
             return None;
         }
         let all = directory.all().into_iter();
@@ -59,10 +41,18 @@ impl Snapshots {
     }
 
     /// One is being written from now on.
-    pub(crate) fn begun(&mut self, shard: ShardId, why: Due, writing: Writing, now: Duration) {
-        self.writing = Some(writing);
+    pub(crate) fn begun(&mut self, shard: ShardId, why: Due, now: Duration) {
+        self.writing = true;
         if why == Due::Full {
             self.full = Some((shard, now + FULL_FOR));
+        }
+    }
+
+    /// It is written, or not.
+    pub(crate) fn ended(&mut self, written: &Result<u64, SnapshotError>, now: Duration) {
+        self.writing = false;
+        if matches!(written, Err(SnapshotError::NoRoom)) {
+            self.quiet_until = now + NO_ROOM_FOR;
         }
     }
 }

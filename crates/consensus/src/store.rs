@@ -118,7 +118,7 @@ impl Store {
             budget: options.log_budget,
             ..WalOptions::new(options.rng)
         };
-        let losses = Losses::open(Arc::clone(&disk), &dir).map_err(failed)?;
+        let losses = Losses::open(Arc::clone(&disk), &dir, Arc::clone(&options.metrics)).map_err(failed)?;
         let wal = losses.open_log(&of_log, wal)?;
         let limits = Limits {
             snapshot_after: options.snapshot_after,
@@ -189,6 +189,12 @@ impl Store {
         self.losses.all()
     }
 
+    /// Puts the files of a replica that nobody knows aside, into `unknown` beside the log (R9): it is
+    /// here no more, and nothing of it is deleted. Where they are now. Blocks.
+    pub fn put_aside(&self, group: GroupId, replica: ReplicaId) -> io::Result<PathBuf> {
+        self.losses.put_aside(group, replica)
+    }
+
     pub(crate) fn losses(&self) -> &Losses {
         &self.losses
     }
@@ -224,6 +230,7 @@ impl Store {
 
     /// Writes what waits and ends the log's thread. Stop the groups first.
     pub async fn close(&self) {
+        self.share.close().await;
         self.log.close().await;
     }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_consensus::{ChangeError, Group, GroupId};
+use fanfare_consensus::{ChangeError, Group, GroupId, SnapshotError};
 use fanfare_core::barrier::Barrier;
-use fanfare_core::id::{ReplicaId, ShardId};
+use fanfare_core::id::{NodeId, ReplicaId, ShardId};
 use fanfare_core::view::{NodeState, View};
 
 use super::{Msg, ShardsRef, State};
@@ -21,8 +21,8 @@ use crate::shard;
 const MAX_MOVES: usize = 2;
 /// How long a step is waited for; later it is taken again.
 const STEP_WITHIN: Duration = Duration::from_secs(30);
-/// How long a node whose disk is full leads before it gives a shard away.
-const FULL_AFTER: Duration = Duration::from_secs(10);
+/// How long a node whose disk is full has led a shard before it gives it away.
+const FULL_AFTER: Duration = Duration::from_secs(2);
 /// Leaderships given away in one round by a node that is leaving; else it is one.
 const LEAVING: usize = 8;
 
@@ -33,23 +33,34 @@ impl State {
         for shard in self.placed.keys() {
             self.initialize(*shard);
         }
-        self.snapshot(now);
+        self.snapshot(now, me);
         self.move_replicas(&view, me);
         self.balance(&view, now);
         self.retire(&view, me);
     }
 
-    fn snapshot(&mut self, now: Duration) {
+    fn snapshot(&mut self, now: Duration, me: &ShardsRef) {
         let due = self.snapshots.next(&self.parts.directory, now);
         if let Some((shard, local, why)) = due {
-            let writing = self.parts.groups.tasks.spawn(async move {
+            let me = me.clone();
+            self.parts.groups.tasks.spawn(async move {
                 let written = local.group.snapshot(why).await;
                 if let Err(error) = &written {
                     tracing::warn!(%shard, replica = %local.id, ?why, %error, "no snapshot of a shard");
                 }
-                written
+                // A supervisor that has stopped writes no other.
+                me.cast(Msg::Written(written)).ok();
             });
-            self.snapshots.begun(shard, why, writing, now);
+            self.snapshots.begun(shard, why, now);
+        }
+    }
+
+    /// The next one follows at once if it is due: logs may grow faster than rounds come.
+    pub(super) fn on_written(&mut self, written: &Result<u64, SnapshotError>, me: &ShardsRef) {
+        let now = self.parts.groups.clock.now();
+        self.snapshots.ended(written, now);
+        if !self.stopping {
+            self.snapshot(now, me);
         }
     }
 
@@ -126,20 +137,24 @@ impl State {
             .get(&node)
             .is_some_and(|row| row.state != NodeState::Active)
             || view.departing.contains_key(&node);
-        let mut left = if leaving { LEAVING } else { 1 };
+        let hurries = leaving || !self.parts.groups.store.log().has_room();
+        let mut left = if hurries { LEAVING } else { 1 };
+        let roomless = self.parts.full.borrow().clone();
         for (shard, sitting) in &self.reigns {
             let group = &sitting.court.reign.group;
             let reigned = now.saturating_sub(sitting.since);
             // R15: who has no room for drafts does not lead, unless nobody has.
             let full = !group.has_room() && reigned >= FULL_AFTER;
+            let takes = |to: &NodeId| leaving || !roomless.contains(to);
             let away = leaving || full;
             let calm = away || reigned >= self.parts.options.calm;
             let Some(row) = view.shard(*shard).filter(|_| calm && left > 0) else {
                 continue;
             };
             let status = group.status();
-            let heir = preferred(row, &status, node).or_else(|| {
-                let heirs = row.replicas.iter().filter(|_| away);
+            let wished = row.preferred.is_none_or(|to| takes(&to));
+            let heir = preferred(row, &status, node).filter(|_| wished).or_else(|| {
+                let heirs = row.replicas.iter().filter(|r| away && takes(&r.node));
                 let mut heirs = heirs.map(|replica| (replica.id, Some(replica.node)));
                 let mut wish = row.clone();
                 heirs.find_map(|(_, to)| {

@@ -1,6 +1,7 @@
 //! When a snapshot takes the place of a replica's log, and what of the log stays behind it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
@@ -99,11 +100,8 @@ impl<M: StateMachine> Group<M> {
 
     async fn write_snapshot(&self, haste: Haste) -> Result<u64, SnapshotError> {
         let share = self.snapshots.share();
-        let _turn = share
-            .building
-            .acquire()
-            .await
-            .map_err(|_| SnapshotError::Stopped)?;
+        let turn = Arc::clone(&share.building).acquire_owned().await;
+        let turn = turn.map_err(|_| SnapshotError::Stopped)?;
         let frozen = self
             .raft
             .with_state_machine(|machine| {
@@ -116,9 +114,16 @@ impl<M: StateMachine> Group<M> {
             return Ok(self.snapshot_index());
         };
         let snapshots = self.snapshots.clone();
-        let written =
-            blocking(move || snapshots.write(&frozen.meta, frozen.state.as_mut(), haste)).await;
+        let written = blocking(move || {
+            let written = snapshots.write(&frozen.meta, frozen.state.as_mut(), haste);
+            // The writing itself holds it: who waited for it may have given up.
+            Ok((written, turn))
+        });
+        let (written, _turn) = written.await.map_err(SnapshotError::Disk)?;
         let file = written.map_err(|error| {
+            if error.kind() == io::ErrorKind::Interrupted {
+                return SnapshotError::Stopped;
+            }
             share.metrics.snapshots_failed.inc();
             if is_full(&error) {
                 return SnapshotError::NoRoom;

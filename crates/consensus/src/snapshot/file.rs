@@ -121,6 +121,7 @@ impl Output {
         self.file.write_all_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
         if self.at - self.synced >= SYNC_EVERY {
+            self.share.open()?;
             self.file.sync()?;
             self.synced = self.at;
             self.share.room(&self.dir)?;

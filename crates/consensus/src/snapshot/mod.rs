@@ -36,6 +36,8 @@ pub(crate) struct NodeShare {
     /// One is written at a time.
     pub(crate) building: Arc<Semaphore>,
     pub(crate) receiving: Arc<Semaphore>,
+    /// Set when the store closes: nothing is written any more.
+    closed: Arc<AtomicBool>,
 }
 
 impl NodeShare {
@@ -54,7 +56,23 @@ impl NodeShare {
             on_poison,
             building: Arc::new(Semaphore::new(1)),
             receiving: Arc::new(Semaphore::new(RECEIVING)),
+            closed: Arc::default(),
         }
+    }
+
+    /// Ends what is being written, and waits until it has: another process may open the store next.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        // An error means that nothing is written any more, which is what is waited for.
+        drop(self.building.acquire().await);
+        self.building.close();
+    }
+
+    fn open(&self) -> io::Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "the store is closed"));
+        }
+        Ok(())
     }
 
     /// An error if there is no room for a snapshot. It may use half of the log's reserve, since it
@@ -251,6 +269,7 @@ impl Snapshots {
     fn place(&self, mut file: SnapshotFile) -> io::Result<SnapshotFile> {
         let (disk, dir) = (&self.0.share.disk, &self.0.dir);
         let _turn = lock(&self.0.placing);
+        self.0.share.open()?;
         if let Some(current) = self.current()
             && current.meta.last_log_id > file.meta.last_log_id
         {
@@ -264,7 +283,7 @@ impl Snapshots {
         *lock(&self.0.current) = Some(file.clone());
         // From here on the new one counts, whatever becomes of the old ones.
         for old in paths(disk.as_ref(), dir).unwrap_or_default() {
-            if old != path {
+            if old < path {
                 self.discard(&old);
             }
         }
