@@ -34,6 +34,21 @@ struct Round {
     waiting: Vec<oneshot::Sender<Read<Standing>>>,
 }
 
+/// Rounds that are on. Should they end by a panic, who waits is let go.
+struct Asking<'a> {
+    reading: &'a Reading,
+    key: (TopicName, bool),
+    done: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            locked(&self.reading.rounds).remove(&self.key);
+        }
+    }
+}
+
 /// Reads of this edge.
 pub(crate) struct Reading {
     state: Arc<EdgeState>,
@@ -60,8 +75,14 @@ impl Reading {
         if request.since != Since::Latest || request.min_position.is_some() {
             return self.stand_alone(&request, wait).await;
         }
-        let answered = self.join_round(&request);
-        answered.await.unwrap_or_else(|_| Err(not_ready(None)))
+        let topic = &request.topic;
+        tokio::select! {
+            biased;
+            // No answer, of a round that failed, is no head.
+            answer = self.join_round(&request) => answer.unwrap_or_else(|_| Err(not_ready(topic))),
+            // Who comes late to a round waits for its end and for the next.
+            () = self.state.deps.clock.sleep(READY_WITHIN) => Err(not_ready(topic)),
+        }
     }
 
     /// Waits for the next answer about a topic's head, beginning a round if none is on.
@@ -87,14 +108,19 @@ impl Reading {
     }
 
     async fn rounds(self: Arc<Self>, request: StandRequest) {
-        let key = (request.topic.clone(), request.poll);
-        while let Some(waiting) = self.next_round(&key) {
+        let mut asking = Asking {
+            reading: &self,
+            key: (request.topic.clone(), request.poll),
+            done: false,
+        };
+        while let Some(waiting) = self.next_round(&asking.key) {
             let result = self.stand_alone(&request, Duration::ZERO).await;
             for one in waiting {
                 // Who does not wait any more has gone.
                 let _gone = one.send(result.clone()).is_err();
             }
         }
+        asking.done = true;
     }
 
     /// Who waits for the next answer; `None`, and the rounds end, if nobody does.
@@ -112,6 +138,12 @@ impl Reading {
 
     async fn stand_alone(&self, request: &StandRequest, wait: Duration) -> Read<Standing> {
         let topic = &request.topic;
+        // Anything else is answered at once, by whoever can.
+        let wait = if request.min_position.is_some() {
+            wait
+        } else {
+            Duration::ZERO
+        };
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         self.ask(
             topic,
@@ -208,7 +240,7 @@ impl Reading {
             attempt += 1;
             let now = clock.now();
             if now >= deadline || self.state.deps.stop.is_cancelled() {
-                return Err(not_ready(Some(topic)));
+                return Err(not_ready(topic));
             }
             clock.sleep_until((now + PAUSE).min(deadline)).await;
         }
@@ -232,11 +264,8 @@ impl Reading {
     }
 }
 
-fn not_ready(topic: Option<&TopicName>) -> Refusal {
+fn not_ready(topic: &TopicName) -> Refusal {
     let detail = "this node cannot ask the topic's leader now: try another node";
     let refusal = Refusal::new(Code::NotReady, detail).retry_after(500);
-    match topic {
-        Some(topic) => refusal.topic(topic.clone()),
-        None => refusal,
-    }
+    refusal.topic(topic.clone())
 }

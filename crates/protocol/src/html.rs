@@ -134,8 +134,9 @@ pub fn put_error(out: &mut Vec<u8>, refusal: &Refusal) {
     out.extend_from_slice(b"</aside>");
 }
 
-/// True if a page that follows goes on polling after this refusal: it gets the refusal's status
-/// and the poller alone. Otherwise it gets 200, the error, and no poller, so that polling ends.
+/// True if a page that follows goes on polling after this refusal: it gets the poller alone, with the
+/// refusal's status, or with 200 if it has no poller yet. Otherwise it gets 200, the error, and no
+/// poller, so that polling ends.
 pub fn polls_on_after(refusal: &Refusal) -> bool {
     match refusal.code.advice(refusal.outcome) {
         Advice::RetryLater | Advice::RetrySameKey | Advice::Reroute => true,

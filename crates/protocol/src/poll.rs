@@ -11,7 +11,7 @@ use crate::json::{
     Malformed, Members, Received, Wrong, put_item, put_name, put_number, put_plain, put_string,
     put_text, put_word, read_whole_item,
 };
-use crate::query::{BodyFormat, ReadQuery, put_encoded};
+use crate::query::{BodyFormat, ReadQuery, put_encoded, put_since};
 use crate::spelling::{AnswerKind, Named};
 
 /// How a poll stands to one of its topics.
@@ -154,7 +154,8 @@ pub fn etag_matches(if_none_match: &str, etag: &str) -> bool {
 }
 
 /// The URL of the next poll, in canonical order and without what is the default, so that caches
-/// collapse. `base` is the configured base path; no credentials are ever in it.
+/// collapse. Without a `cursor` nothing was read yet: it begins where this one was to begin. `base` is
+/// the configured base path; no credentials are ever in it.
 pub fn next_url(base: &str, query: &ReadQuery, cursor: Option<&str>) -> String {
     let mut out = Vec::new();
     put_plain(&mut out, base);
@@ -182,8 +183,18 @@ pub fn next_url(base: &str, query: &ReadQuery, cursor: Option<&str>) -> String {
     if let Some(follow) = query.follow {
         put("follow", &follow.as_secs().to_string());
     }
-    if let Some(cursor) = cursor {
-        put("cursor", cursor);
+    match cursor {
+        Some(cursor) => put("cursor", cursor),
+        None => {
+            if let Some(from) = query.from {
+                let mut text = Vec::new();
+                put_since(&mut text, from);
+                put("from", &String::from_utf8_lossy(&text));
+            }
+            if let Some(least) = query.min_position {
+                put("min_position", &least.to_string());
+            }
+        }
     }
     // Everything in it is ASCII.
     String::from_utf8(out).unwrap_or_default()

@@ -126,6 +126,16 @@ fn the_next_url_is_canonical() {
         next_url("/push", &query("topic=a"), None),
         "/push/v1/poll?topic=a"
     );
+    for begin in [
+        "from=7-41",
+        "from=earliest",
+        "from=last%3A5&min_position=7-1",
+    ] {
+        assert_eq!(
+            next_url("", &query(&format!("topic=a&{begin}")), None),
+            format!("/v1/poll?topic=a&{begin}")
+        );
+    }
 }
 
 proptest! {

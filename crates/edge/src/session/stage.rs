@@ -61,6 +61,10 @@ struct Scenery {
     pages: usize,
     /// Nodes that say nothing to readers.
     mute: Vec<NodeId>,
+    /// Who answers for a topic's standing fails at it so many times more, a little later.
+    crashes: usize,
+    /// Topics whose attachments get no answer.
+    parked: Vec<TopicName>,
     tracker: TaskTracker,
 }
 
@@ -157,6 +161,8 @@ impl Stage {
             stands: 0,
             pages: 0,
             mute: Vec::new(),
+            crashes: 0,
+            parked: Vec::new(),
             tracker: TaskTracker::new(),
         };
         for shard in [ShardId(0), ShardId(1)] {
@@ -181,12 +187,17 @@ impl Stage {
 
     /// Places messages as one batch; returns the last position.
     pub(crate) fn publish_all(&self, topic: &str, payloads: &[&str]) -> Position {
+        self.publish_as(topic, "text/plain", payloads)
+    }
+
+    /// Places messages of a type as one batch; returns the last position.
+    pub(crate) fn publish_as(&self, topic: &str, kind: &str, payloads: &[&str]) -> Position {
         let draft = |payload: &&str| Draft {
             topic: topic.parse().unwrap(),
             content: Content {
                 payload: bytes::Bytes::copy_from_slice(payload.as_bytes()),
                 meta: Arc::new(Meta {
-                    content_type: "text/plain".parse().unwrap(),
+                    content_type: kind.parse().unwrap(),
                     ..Meta::default()
                 }),
             },
@@ -222,6 +233,8 @@ impl Stage {
         for shard in [ShardId(0), ShardId(1)] {
             self.with(|scenery| scenery.apply(shard, Command::SetRules(table.clone())));
         }
+        // Edges learn of it when they attach again.
+        self.with(|scenery| scenery.end_all(&Ended::StreamEnded));
     }
 
     /// Another node leads from now on; the old one sends its edges there. `None`: nobody.
@@ -231,12 +244,7 @@ impl Stage {
                 leader,
                 term: Term(scenery.lead.term.0 + 1),
             };
-            let why = Ended::NotLeader(scenery.lead);
-            let mut told = Vec::new();
-            for listeners in scenery.listeners.values_mut() {
-                told.extend(listeners.end_all(&why));
-            }
-            scenery.tell(told);
+            scenery.end_all(&Ended::NotLeader(scenery.lead));
         });
     }
 
@@ -258,6 +266,16 @@ impl Stage {
     /// A node says nothing to readers any more.
     pub(crate) fn mute(&self, node: NodeId) {
         self.with(|scenery| scenery.mute.push(node));
+    }
+
+    /// The next question for a standing ends in a panic of whoever asks.
+    pub(crate) fn crash(&self) {
+        self.with(|scenery| scenery.crashes += 1);
+    }
+
+    /// Attachments of a topic get no answer any more.
+    pub(crate) fn park(&self, topic: &str) {
+        self.with(|scenery| scenery.parked.push(topic.parse().unwrap()));
     }
 
     pub(crate) fn attachments(&self) -> usize {
@@ -325,6 +343,13 @@ impl Scenery {
         }
     }
 
+    /// Ends all attachments.
+    fn end_all(&mut self, why: &Ended) {
+        let all = self.listeners.values_mut();
+        let told = all.flat_map(|listeners| listeners.end_all(why)).collect();
+        self.tell(told);
+    }
+
     fn tell(&mut self, told: Vec<Told>) {
         for one in told {
             let (Told::Run(who, _) | Told::Ended(who, _)) = &one;
@@ -354,6 +379,9 @@ impl Scenery {
                 } in wishes
                 {
                     self.asked.push((node, topic.clone(), after));
+                    if self.parked.contains(&topic) {
+                        continue;
+                    }
                     let outbox_of =
                         |links: &mut BTreeMap<LinkId, Link>| links.remove(&link).unwrap();
                     let mut row = outbox_of(&mut self.links);

@@ -309,6 +309,7 @@ async fn history(sessions: &Sessions, request: HistoryRequest) -> Result<History
     };
     let long = !wait.is_zero();
     let seat = long.then(|| sessions.admit()).transpose()?;
+    let until = long.then(|| sessions.state.deps.clock.now() + wait);
     let attached = if long {
         attach(sessions, wish).await?
     } else {
@@ -316,7 +317,7 @@ async fn history(sessions: &Sessions, request: HistoryRequest) -> Result<History
     };
     let (start, begin) = (attached.standing.start, attached.standing.begin());
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let found = gather(sessions, vec![attached], limit, long.then_some(wait)).await?;
+    let found = gather(sessions, vec![attached], limit, until).await?;
     drop(seat);
     let head = found
         .attached

@@ -4,6 +4,7 @@
 mod answer;
 mod wire;
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -15,6 +16,7 @@ use fanfare_core::cursor::Cursor;
 use fanfare_core::gap::{Answer, Standing};
 use fanfare_core::name::TopicName;
 use fanfare_core::receipt::Refusal;
+use fanfare_host::Clock;
 use fanfare_protocol::query::{ReadQuery, ReadRoute};
 use tokio::sync::Notify;
 
@@ -29,6 +31,9 @@ use crate::sessions::Sessions;
 use wire::{PollWire, Shown};
 
 pub(crate) use answer::refused;
+
+/// What is there already may be read for so long, though the wait be over.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// What a poll found.
 pub(super) struct Found {
@@ -63,7 +68,8 @@ pub(crate) async fn serve(
     }
     let long = !query.wait.is_zero();
     let seat = long.then(|| sessions.admit()).transpose()?;
-    let patience = long.then(|| patience(sessions, &query, &bearer));
+    // Spent once: what the answers of the topics took is not waited for again.
+    let until = long.then(|| sessions.state.deps.clock.now() + patience(sessions, &query, &bearer));
     let attached = if long {
         let wishes = wishes(&query);
         attach_all(sessions, wishes).await?
@@ -71,7 +77,7 @@ pub(crate) async fn serve(
         let stands = wishes(&query).into_iter().map(|wish| short(sessions, wish));
         futures_util::future::try_join_all(stands).await?
     };
-    let found = gather(sessions, attached, query.limit, patience).await?;
+    let found = gather(sessions, attached, query.limit, until).await?;
     drop(seat);
     Ok(answer::respond(sessions, &asked, &found, seen, head))
 }
@@ -109,12 +115,20 @@ fn patience(sessions: &Sessions, query: &ReadQuery, bearer: &Bearer) -> Duration
     Duration::from_millis(wait.min(left))
 }
 
-/// Brings what there is, at most `limit` items; with `patience` waits so long for the first.
+/// What the wheel does for sessions: who waits for the relay in vain is looked at.
+async fn beat(clock: &dyn Clock, delivery: &Delivery<PollWire>) -> Infallible {
+    loop {
+        clock.sleep(LEAST).await;
+        let _pulse = delivery.pulse();
+    }
+}
+
+/// Brings what there is, at most `limit` items; with `until` waits so long for the first.
 pub(super) async fn gather(
     sessions: &Sessions,
     attached: Vec<Attached>,
     limit: usize,
-    patience: Option<Duration>,
+    until: Option<Duration>,
 ) -> Result<Found, Refusal> {
     let deps = &sessions.state.deps;
     let lost = Arc::new((OnceLock::new(), Notify::new()));
@@ -136,7 +150,7 @@ pub(super) async fn gather(
         topics.push(Topic { topic, standing });
     }
     let mut fetch = Fetch::new(sessions.reading().clone(), deps.clock.clone());
-    let long = patience.is_some();
+    let long = until.is_some();
     let done = poll_fn(|cx| {
         delivery.poll_pump(cx, &mut fetch);
         let (any, full) = delivery.take_from(|wire| (wire.any(), wire.is_full()));
@@ -148,12 +162,14 @@ pub(super) async fn gather(
         }
     });
     let mut draining = sessions.state.draining.clone();
-    let deadline = deps.clock.now() + patience.unwrap_or(READY_WITHIN);
+    let now = deps.clock.now();
+    let deadline = until.map_or(now + READY_WITHIN, |until| until.max(now + LEAST));
     let in_time = tokio::select! {
         biased;
         () = done => true,
         () = lost.1.notified() => true,
         () = deps.clock.sleep_until(deadline) => long,
+        never = beat(&*deps.clock, &*delivery) => match never {},
         () = deps.stop.cancelled() => long,
         _ = draining.wait_for(Option::is_some), if long => true,
     };

@@ -1,5 +1,7 @@
 //! How a poll's answer is written: JSON or HTML, with the headers that let caches help.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use fanfare_core::gap::Item;
@@ -126,8 +128,13 @@ pub(crate) fn refused(
         Some((query, follow)) if html::polls_on_after(refusal) => {
             let cursor = query.cursor.as_ref().map(ToString::to_string);
             let url = next_url(&sessions.state.config.base_path, query, cursor.as_deref());
-            html::put_poller(&mut out, &url, follow, query.wait);
-            status
+            // Not at once, as after the end of a long poll: that would be a storm.
+            html::put_poller(&mut out, &url, follow, Duration::ZERO);
+            match cursor {
+                Some(_) => status,
+                // The page's own element asks only once, and htmx 2 swaps only 2xx.
+                None => StatusCode::OK,
+            }
         }
         // htmx 2 swaps only 2xx: without a poller in place of the old one, polling ends.
         _ if follows => {

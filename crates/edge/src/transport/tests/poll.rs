@@ -8,6 +8,7 @@ use fanfare_protocol::poll::PollBody;
 use super::client::{Answer, briefs, get, send};
 use crate::config::EdgeConfig;
 use crate::session::stage::Theatre;
+use crate::testing::NODES;
 
 async fn opened() -> Theatre {
     Theatre::open(EdgeConfig::default()).await
@@ -156,6 +157,78 @@ async fn a_long_poll_without_news_ends_a_little_before_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_is_spent_once() {
+    let theatre = opened().await;
+    let head = theatre.stage.publish("news", "1");
+    theatre.stage.elect(None);
+    let begin = theatre.deps.clock.now();
+    let url = format!("/v1/poll?topic=news&wait=10&from={head}");
+    let polled = get(&theatre, &url, &[]);
+    let elected = async {
+        theatre.deps.clock.sleep(Duration::from_secs(4)).await;
+        theatre.stage.elect(Some(NODES[0]));
+    };
+    let (answer, ()) = tokio::join!(polled, elected);
+    let took = (theatre.deps.clock.now() - begin).as_millis();
+    assert!((9_000..=10_100).contains(&took), "{took} ms");
+    assert!(body(&answer).items.is_empty());
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_passes_a_leader_that_says_nothing() {
+    let theatre = opened().await;
+    let seen = theatre.stage.publish("news", "1");
+    let at = theatre.stage.publish("news", "2");
+    theatre.stage.mute(NODES[0]);
+    theatre.stage.elect(Some(NODES[1]));
+    let begin = theatre.deps.clock.now();
+    let url = format!("/v1/poll?topic=news&wait=20&from={seen}");
+    let answer = get(&theatre, &url, &[]).await;
+    assert_eq!(briefs(&body(&answer).items), [format!("{at} 2")]);
+    let took = theatre.deps.clock.now() - begin;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_head_longer_than_five_seconds() {
+    let theatre = opened().await;
+    theatre.stage.elect(None);
+    let begin = theatre.deps.clock.now();
+    let one = get(&theatre, "/v1/poll?topic=news&from=latest", &[]);
+    // It shares the next question, not the one that is out.
+    let other = async {
+        theatre.deps.clock.sleep(Duration::from_millis(100)).await;
+        get(&theatre, "/v1/poll?topic=news&from=latest", &[]).await
+    };
+    let (one, other) = tokio::join!(one, other);
+    assert_eq!((one.status, other.status), (503, 503));
+    let took = theatre.deps.clock.now() - begin;
+    assert!(took < Duration::from_millis(5_500), "{took:?}");
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_question_that_fails_is_told() {
+    let theatre = opened().await;
+    theatre.stage.publish("news", "1");
+    theatre.stage.crash();
+    let begin = theatre.deps.clock.now();
+    let url = "/v1/poll?topic=news&from=latest";
+    let other = async {
+        theatre.deps.clock.sleep(Duration::from_millis(50)).await;
+        get(&theatre, url, &[]).await
+    };
+    let (one, other) = tokio::join!(get(&theatre, url, &[]), other);
+    assert_eq!((one.status, other.status), (503, 503));
+    let took = theatre.deps.clock.now() - begin;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(body(&get(&theatre, url, &[]).await).items.is_empty());
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_that_is_not_there_is_an_empty_poll_and_then_its_first_message() {
     let theatre = opened().await;
     let first = get(&theatre, "/v1/poll?topic=later", &[]).await;
@@ -290,14 +363,45 @@ async fn a_page_that_follows_ends_on_what_cannot_pass_and_polls_on_through_the_r
     );
     let plain = get(&theatre, "/v1/poll?topic=$vault&format=html", &[]).await;
     assert_eq!(plain.status, 401);
+    let at = theatre.stage.publish("news", "hi");
+    let first = get(&theatre, "/v1/poll?topic=news&format=html&follow=5", &[]).await;
     theatre.stage.elect(None);
-    let later = get(&theatre, "/v1/poll?topic=news&format=html&follow=5", &[]).await;
-    assert_eq!(later.status, 503);
+    let later = get(&theatre, &next(&first), &[]).await;
+    assert_eq!((at.offset.0, later.status), (1, 503));
     assert!(
         later.body.starts_with("<div class=\"fanfare-poller\""),
         "{}",
         later.body
     );
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_opened_without_a_leader_begins_later_where_it_was_to_begin() {
+    let theatre = opened().await;
+    let at = theatre.stage.publish("news", "1");
+    theatre.stage.publish("news", "2");
+    theatre.stage.elect(None);
+    let url = format!("/v1/poll?topic=news&format=html&follow=5&wait=25&from={at}");
+    let first = get(&theatre, &url, &[]).await;
+    // htmx 2 swaps nothing but 2xx, and the page's element asks only at its load.
+    assert_eq!(
+        (first.status, first.header("cache-control")),
+        (200, "no-store")
+    );
+    assert_eq!(
+        first.body,
+        format!(
+            "<div class=\"fanfare-poller\" hx-get=\"/v1/poll?topic=news&amp;format=html&amp;wait=25&amp;follow=5&amp;from={at}\" hx-trigger=\"every 5s\" hx-swap=\"outerHTML\"></div>"
+        )
+    );
+    theatre.stage.elect(Some(NODES[1]));
+    let (_, rest) = first.body.split_once("hx-get=\"").unwrap();
+    let again = rest.split_once('"').unwrap().0.replace("&amp;", "&");
+    let page = get(&theatre, &again, &[]).await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("<p>2</p>"), "{}", page.body);
+    assert!(!page.body.contains("<p>1</p>"), "{}", page.body);
     theatre.close().await;
 }
 
