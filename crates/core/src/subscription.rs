@@ -95,6 +95,11 @@ impl<R: Clone> Subscription<R> {
         self.policy
     }
 
+    /// The topic's rules changed: from now on it is served by these.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// The answer came: delivery begins. Returns the position of the first cursor (C13).
     pub fn begin(&mut self, standing: &Standing) -> Position {
         self.phase = Phase::Behind;

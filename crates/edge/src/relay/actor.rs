@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fanfare_core::gap::Page;
+use fanfare_core::gap::{Page, Policy};
 use fanfare_core::id::ShardId;
 use fanfare_core::link::{AttachId, Attached, Ended, Live, PageRequest, Run};
 use fanfare_core::position::Position;
@@ -111,6 +111,8 @@ struct Batch {
 /// What sessions of one topic are told.
 #[derive(Default)]
 struct News {
+    /// The topic's rules, before all else.
+    policy: Option<Policy>,
     /// In order.
     blocks: Vec<Block>,
     /// After that the tail changed in another way: nobody is at head before having looked again.
@@ -134,6 +136,9 @@ async fn give(relay: &Relay, news: &News) {
     for some in members.chunks(YIELD_AFTER) {
         for member in some {
             if let Some(outlet) = member.outlet.upgrade() {
+                if let Some(policy) = news.policy {
+                    outlet.rule(member.sub, policy);
+                }
                 outlet.offer(member.sub, &news.blocks, news.moved);
             }
         }
@@ -189,6 +194,7 @@ impl Relays {
             return;
         }
         relay.learn(policy, exists, start, term);
+        batch.of(relay).policy = Some(policy);
         if let Some(shard) = self.state.directory.shard_of(relay.topic()) {
             self.attacher.succeeded(shard);
         }

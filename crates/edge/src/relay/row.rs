@@ -27,6 +27,8 @@ pub(crate) trait Outlet: Send + Sync + 'static {
     /// New blocks of the subscription `sub`: written at once if it is at head, else its pump is
     /// woken. `moved`: after them the tail changed in another way, so the pump looks in any case.
     fn offer(&self, sub: u64, blocks: &[Block], moved: bool);
+    /// The rules that the subscription is served by from now on.
+    fn rule(&self, sub: u64, policy: Policy);
     /// The subscription is over: the topic cannot be had any more.
     fn lost(&self, sub: u64, why: &Refusal);
 }
@@ -168,6 +170,13 @@ impl Relay {
     pub(super) fn learn(&self, policy: Policy, exists: bool, start: Position, term: Term) {
         let mut known = locked(&self.tail);
         (known.policy, known.exists, known.start, known.term) = (policy, exists, start, term);
+    }
+
+    /// The topic's rules, if the leader tells of every change: a topic whose rules change ends its
+    /// attachments, to be attached again.
+    pub(crate) fn policy(&self) -> Option<Policy> {
+        let known = locked(&self.tail);
+        known.tail.is_live().then_some(known.policy)
     }
 
     pub(super) fn last(&self) -> Option<Position> {

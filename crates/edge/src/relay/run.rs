@@ -17,17 +17,19 @@ pub(crate) struct EdgeRun {
     span: Span,
     run: Run,
     forms: [OnceLock<Box<EncodedRun>>; Format::ALL.len()],
+    /// Of the formats that show HTML, as topics whose rule is `verbatim` show it.
+    verbatim: [OnceLock<Box<EncodedRun>>; 2],
     grpc: OnceLock<items::EncodedRun>,
 }
 
 impl EdgeRun {
     pub(crate) fn new(topic: TopicName, span: Span, run: Run) -> Self {
-        let forms = Default::default();
         Self {
             topic,
             span,
             run,
-            forms,
+            forms: Default::default(),
+            verbatim: Default::default(),
             grpc: OnceLock::new(),
         }
     }
@@ -46,10 +48,14 @@ impl EdgeRun {
         self.run.cost().saturating_mul(2)
     }
 
-    /// The messages in a format. `html`: the topic's rule, which hardly ever changes; a run that
-    /// was shown by the old one stays so.
+    /// The messages in a format. `html`: the topic's rule, which may change while a run is kept.
     pub(crate) fn encoded(&self, format: Format, html: Html) -> &EncodedRun {
-        self.forms[format.index()].get_or_init(|| {
+        let form = match (format, html) {
+            (Format::HtmlOne, Html::Verbatim) => &self.verbatim[0],
+            (Format::HtmlMany, Html::Verbatim) => &self.verbatim[1],
+            _ => &self.forms[format.index()],
+        };
+        form.get_or_init(|| {
             Box::new(EncodedRun::new(
                 format,
                 &self.topic,

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use fanfare_core::code::Code;
 use fanfare_core::cursor::Cursor;
-use fanfare_core::gap::{Answer, Page, Standing};
+use fanfare_core::gap::{Answer, Page, Policy, Standing};
 use fanfare_core::link::Run;
 use fanfare_core::name::TopicName;
 use fanfare_core::position::Position;
@@ -294,6 +294,13 @@ impl<W: Wire> Outlet for Delivery<W> {
         self.settle(state, wake);
     }
 
+    fn rule(&self, id: u64, policy: Policy) {
+        let mut state = locked(&self.state);
+        if let Some(sub) = state.subs.iter_mut().find(|sub| sub.id == id) {
+            sub.core.set_policy(policy);
+        }
+    }
+
     fn lost(&self, id: u64, why: &Refusal) {
         (self.on_lost)(id, why);
     }
@@ -337,6 +344,12 @@ impl<W: Wire> Voice for Delivery<W> {
             Tape::Relay(relay) => (Some(relay.join(sub, outlet)), relay.is_refused()),
             Tape::UpTo(_) => (None, false),
         };
+        // Of a change before this the relay told others; of one after it, this one too.
+        if let Tape::Relay(relay) = &tape
+            && let Some(policy) = relay.policy()
+        {
+            core.set_policy(policy);
+        }
         let row = Sub {
             id: sub,
             key,

@@ -1,7 +1,7 @@
 //! Server-sent events.
 
 use fanfare_core::position::Position;
-use fanfare_core::rule::{RuleLayer, RuleTable};
+use fanfare_core::rule::{Html, RuleLayer, RuleTable};
 use fanfare_protocol::json::server_frame::ServerFrame;
 use fanfare_protocol::sse::SseItem;
 
@@ -259,5 +259,58 @@ async fn a_stream_that_is_not_read_costs_a_bounded_queue_and_loses_nothing() {
         "what left the tail came as pages"
     );
     drop(events);
+    theatre.close().await;
+}
+
+fn shown(html: Html, version: u64) -> RuleTable {
+    let mut table = RuleTable::default();
+    table.version = version;
+    let layer = RuleLayer {
+        html: Some(html),
+        ..RuleLayer::default()
+    };
+    assert!(table.put(">".parse().unwrap(), layer));
+    table
+}
+
+#[tokio::test(start_paused = true)]
+async fn html_that_may_not_be_shown_any_more_is_escaped_for_all() {
+    let theatre = theatre().await;
+    theatre.stage.rules(&shown(Html::Verbatim, 1));
+    let uri = "/v1/sse?topic=news&format=html";
+    let mut old = Events::open(&theatre, uri, &[]).await;
+    subscribed(old.frame().await);
+    theatre
+        .until("the relay is attached", || theatre.stage.attachments() == 1)
+        .await;
+    let first = theatre.stage.publish_as("news", "text/html", &["<b>1</b>"]);
+    assert!(old.event().await.data.contains("<b>1</b>"));
+
+    theatre.stage.rules(&shown(Html::Escape, 2));
+    theatre
+        .until("the relay is attached again", || {
+            theatre.stage.attachments() == 1
+        })
+        .await;
+    theatre.stage.publish_as("news", "text/html", &["<b>2</b>"]);
+    let escaped = |n: u32| format!("&lt;b&gt;{n}&lt;/b&gt;");
+    let data = old.event().await.data;
+    assert!(
+        data.contains(&escaped(2)) && !data.contains("<b>"),
+        "{data}"
+    );
+
+    // Bytes that were shared by the old rule are not given to those who come now.
+    let late = format!("{uri}&from={}", first.before());
+    let mut new = Events::open(&theatre, &late, &[]).await;
+    subscribed(new.frame().await);
+    for n in 1..=2 {
+        let data = new.event().await.data;
+        assert!(
+            data.contains(&escaped(n)) && !data.contains("<b>"),
+            "{data}"
+        );
+    }
+    drop((old, new));
     theatre.close().await;
 }
