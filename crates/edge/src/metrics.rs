@@ -30,7 +30,8 @@ pub struct Metrics {
     pub resumes: Counter,
     /// Topics attached again after a lost leader, link or digest.
     pub reattached: Counter,
-    /// Digests of a leader that did not match twice in a row.
+    /// Shards of a leader attached again because its digests did not match twice in a row, or fell
+    /// silent.
     pub digest_mismatches: Counter,
     /// Pages of history read for sessions and polls.
     pub pages: Counter,

@@ -143,6 +143,10 @@ impl Relays {
         for link in self.attacher.links() {
             let silent = link.silent_shards(now);
             self.distrust(&link, silent);
+            for (id, relay) in link.drop_late(now) {
+                tracing::debug!(topic = %relay.topic(), leader = %link.node(), "no answer to an attachment: attaching again");
+                self.push(&relay, Work::Lost(link.clone(), relay.clone(), id));
+            }
         }
     }
 

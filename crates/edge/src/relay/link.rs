@@ -183,33 +183,41 @@ impl Link {
         }
     }
 
-    /// Shards whose digests, or answers to an attachment, did not come for too long.
+    /// Shards whose digests did not come for too long.
     pub(super) fn silent_shards(&self, now: Duration) -> BTreeSet<ShardId> {
         let state = locked(&self.state);
         let silent = state
             .shards
             .iter()
             .filter(|(_, shard)| shard.watch.is_silent(now));
+        silent.map(|(id, _)| *id).collect()
+    }
+
+    /// Ends attachments that got no answer in time. It says nothing of others: a leader may have to
+    /// wait for one topic's epoch.
+    pub(super) fn drop_late(&self, now: Duration) -> Vec<(AttachId, Arc<Relay>)> {
         let late = |row: &Row| row.at.is_none() && now.saturating_sub(row.asked) > ANSWER;
-        let unanswered = state
-            .rows
-            .values()
-            .filter(|row| late(row))
-            .map(|row| row.shard);
-        silent.map(|(id, _)| *id).chain(unanswered).collect()
+        self.drop_rows(late, now)
     }
 
     /// Ends all attachments of a shard, here and there.
     pub(super) fn drop_shard(&self, shard: ShardId) -> Vec<(AttachId, Arc<Relay>)> {
+        self.drop_rows(|row| row.shard == shard, Duration::ZERO)
+    }
+
+    fn drop_rows(
+        &self,
+        which: impl Fn(&Row) -> bool,
+        now: Duration,
+    ) -> Vec<(AttachId, Arc<Relay>)> {
         let mut state = locked(&self.state);
-        let rows = state.rows.iter().filter(|(_, row)| row.shard == shard);
+        let rows = state.rows.iter().filter(|(_, row)| which(row));
         let ids: Vec<_> = rows.map(|(id, _)| *id).collect();
         let mut gone = Vec::new();
         for id in ids {
-            gone.extend(state.remove(id, Duration::ZERO).map(|relay| (id, relay)));
+            gone.extend(state.remove(id, now).map(|relay| (id, relay)));
             state.detach.push(id);
         }
-        state.shards.remove(&shard);
         drop(state);
         self.news.notify_one();
         gone

@@ -1,5 +1,6 @@
 //! What happens to a topic's attachment while sessions listen: they must not notice.
 
+use fanfare_core::name::TopicName;
 use fanfare_core::relay::LINGER;
 use fanfare_core::rule::{RuleLayer, RuleTable};
 
@@ -61,6 +62,38 @@ async fn a_time_without_a_leader_is_a_pause_and_no_storm() {
     theatre.stage.elect(Some(NODES[2]));
     hears(&theatre, &mut events, "at last").await;
     drop(events);
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attachment_without_an_answer_begins_again_and_leaves_the_others_alone() {
+    let theatre = opened().await;
+    let mut events = listening(&theatre).await;
+    // Another topic of the same shard.
+    let home = |name: &str| name.parse::<TopicName>().unwrap().shard(2);
+    let names: Vec<_> = (0..20).map(|n| format!("other.{n}")).collect();
+    let other = names
+        .iter()
+        .find(|name| home(name) == home("news"))
+        .unwrap();
+    theatre.stage.park(other);
+    let uri = format!("/v1/sse?topic={other}");
+    let mut waiting = Events::open(&theatre, &uri, &[]).await;
+    subscribed(waiting.frame().await);
+    let asked = |topic: &str| {
+        let asked = theatre.stage.asked();
+        asked
+            .iter()
+            .filter(|(_, of, _)| of.as_str() == topic)
+            .count()
+    };
+    theatre
+        .until("it is asked for again", || asked(other) >= 3)
+        .await;
+    assert_eq!(asked("news"), 1);
+    assert_eq!(theatre.deps.metrics.digest_mismatches.get(), 0);
+    hears(&theatre, &mut events, "undisturbed").await;
+    drop((events, waiting));
     theatre.close().await;
 }
 
