@@ -355,25 +355,28 @@ impl Cluster {
         Err(last.context("no nodes")?)
     }
 
-    /// Has a shard handed from whoever leads it to the i-th node, and waits until every node knows
-    /// that it leads. False if it led already.
-    pub async fn transfer(&self, shard: u32, to: usize) -> Result<bool> {
-        let heir = self.id_of(to).await?;
-        let old = self.leader_of_shard(shard).await?;
-        if old == to {
-            return Ok(false);
-        }
+    /// Has whoever leads a shard hand it to the i-th node, without waiting for the end. False if it
+    /// cannot be begun.
+    pub async fn begin_transfer(&self, shard: u32, to: usize) -> Result<bool> {
+        let heir = NodeId(self.id_of(to).await?);
+        let leader = self.leader_of_shard(shard).await?;
+        let inner = self.inner.clone();
+        let begin = move || inner.transfer(leader, ShardId(shard), heir);
+        tokio::task::spawn_blocking(begin).await?
+    }
+
+    /// The same, and waits until the node leads it; at once if it does already.
+    pub async fn transfer(&self, shard: u32, to: usize) -> Result<()> {
         wait::until("the shard to be handed over", LIMIT, || async {
-            let inner = self.inner.clone();
             let leader = self.leader_of_shard(shard).await?;
-            let begin = move || inner.transfer(leader, ShardId(shard), NodeId(heir));
-            // Asked again while the heir cannot take over at once.
-            let begun = leader != to && tokio::task::spawn_blocking(begin).await??;
-            ensure!(leader == to, "node {leader} leads; begun: {begun}");
+            if leader != to {
+                // Asked again while the heir cannot take over at once.
+                let begun = self.begin_transfer(shard, to).await?;
+                anyhow::bail!("node {leader} leads; begun: {begun}");
+            }
             Ok(())
         })
-        .await?;
-        Ok(true)
+        .await
     }
 
     /// As if the node's power went.

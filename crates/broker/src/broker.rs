@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fanfare_consensus::{Codec, GroupDeps, Status};
 use fanfare_core::barrier::Barriers;
-use fanfare_core::id::{NodeId, ReplicaId, ShardId};
+use fanfare_core::id::{NodeId, ReplicaId, ShardId, Term};
 use fanfare_core::repair::Copy;
 use fanfare_core::shard::{At, Block, Entry, TopicDump};
 use fanfare_core::view::View;
@@ -206,11 +206,19 @@ impl Broker {
         })
     }
 
-    /// Hands the leadership of a shard to another replica, if this node has it and the other one
-    /// could take over at once. Drafts wait meanwhile, and go to the heir as soon as it leads. False
-    /// if this node does not lead; whether it has become true, the status says.
+    /// Hands the leadership of a shard to another replica, if this node has it, as soon as the other
+    /// one could take over; after two seconds it does not any more. Drafts wait for the change
+    /// itself, and go to the heir as soon as it leads. False if this node does not lead; whether it
+    /// has become true, the status says.
     pub fn transfer(&self, shard: ShardId, to: ReplicaId) -> bool {
         let court = self.parts.directory.court(shard);
+        court.is_some_and(|court| court.actor.cast(shard::Msg::Transfer(to)).is_ok())
+    }
+
+    /// The same, if it leads the shard in this term: said again later, it asks for nothing.
+    pub fn transfer_in(&self, shard: ShardId, term: Term, to: ReplicaId) -> bool {
+        let court = self.parts.directory.court(shard);
+        let court = court.filter(|court| court.reign.term == term);
         court.is_some_and(|court| court.actor.cast(shard::Msg::Transfer(to)).is_ok())
     }
 

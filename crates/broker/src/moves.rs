@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use fanfare_consensus::Status;
-use fanfare_core::id::{NodeId, ReplicaId};
+use fanfare_core::id::ReplicaId;
 use fanfare_core::view::ShardRow;
 
 /// Entries a replica may be behind to vote, or to take over.
@@ -80,18 +80,6 @@ pub(crate) fn left(row: &ShardRow, status: &Status) -> Vec<ReplicaId> {
         .collect()
 }
 
-/// The replica that should lead in place of `node`'s, if it could at once.
-pub(crate) fn preferred(row: &ShardRow, status: &Status, node: NodeId) -> Option<ReplicaId> {
-    let wanted = row.preferred.filter(|wanted| *wanted != node)?;
-    let replica = row.replicas.iter().find(|replica| replica.node == wanted)?;
-    let votes = status.voters.contains(&replica.id);
-    let near = status
-        .behind
-        .iter()
-        .any(|(id, behind)| *id == replica.id && *behind < 10);
-    (votes && near && !status.joint).then_some(replica.id)
-}
-
 /// True if a replica that is not in its group any more may stop: the group knows of others only.
 pub(crate) fn has_left(status: &Status, me: ReplicaId) -> bool {
     let known = !status.voters.is_empty();
@@ -108,7 +96,7 @@ fn is_near(status: &Status, replica: ReplicaId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fanfare_core::id::ShardId;
+    use fanfare_core::id::{NodeId, ShardId};
     use fanfare_core::view::Replica;
 
     fn row(replicas: &[u64]) -> ShardRow {
@@ -199,22 +187,6 @@ mod tests {
             next_step(&row, &status(&[1, 2, 3], &[], &[]), ReplicaId(1)),
             None
         );
-    }
-
-    #[test]
-    fn the_preferred_node_leads_only_when_it_could_at_once() {
-        let row = ShardRow {
-            preferred: Some(NodeId(2)),
-            ..row(&[1, 2, 3])
-        };
-        let of = |status: &Status, node| preferred(&row, status, NodeId(node));
-        assert_eq!(
-            of(&status(&[1, 2, 3], &[], &[(2, 0)]), 1),
-            Some(ReplicaId(2))
-        );
-        assert_eq!(of(&status(&[1, 2, 3], &[], &[(2, 500)]), 1), None);
-        assert_eq!(of(&status(&[1, 3], &[2], &[(2, 0)]), 1), None);
-        assert_eq!(of(&status(&[1, 2, 3], &[], &[(1, 0)]), 2), None, "it leads");
     }
 
     #[test]

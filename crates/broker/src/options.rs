@@ -10,9 +10,6 @@ pub struct BrokerOptions {
     pub shard_bytes: usize,
     /// Bytes of history this node may hold over all its shards. Default: 1 GiB.
     pub history_budget: u64,
-    /// How long a shard must have had its leader before the view's preferred one takes over.
-    /// Default: 30 s.
-    pub calm: Duration,
     /// How long a topic's actor stays that nobody attends and that holds nothing. Default: 1 min.
     pub linger: Duration,
     /// Time between heartbeats of a shard's leader. Default: 150 ms.
@@ -28,7 +25,6 @@ impl Default for BrokerOptions {
         Self {
             shard_bytes: 8 << 20,
             history_budget: 1 << 30,
-            calm: Duration::from_secs(30),
             linger: Duration::from_secs(60),
             heartbeat: Duration::from_millis(150),
             election_min: Duration::from_millis(500),

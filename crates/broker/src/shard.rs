@@ -90,6 +90,8 @@ pub(crate) struct State {
     hall: Hall,
     chores: Chores,
     handover: Option<Handover>,
+    /// Who should take over when it can, and until when that is waited for.
+    wish: Option<(ReplicaId, Duration)>,
     /// No handover is tried before this.
     handover_at: Duration,
     /// True once the reign is over and only the topics' actors are waited for.
@@ -148,6 +150,7 @@ impl Actor for ShardActor {
             hall,
             chores,
             handover: None,
+            wish: None,
             handover_at: Duration::ZERO,
             closing: false,
             begun: false,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_core::id::NodeId;
-use fanfare_rpc::members::{Beat, CallError};
+use fanfare_rpc::members::{Beat, CallError, HandOver};
 use futures_util::FutureExt as _;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -97,7 +97,19 @@ impl Shared {
         detector.heard(node, now);
         // Of a node that is not watched nothing is kept.
         if let Some(beat) = beat.filter(|_| detector.silence(node, now).is_some()) {
+            self.ask(beat.hand_over);
             self.beats().insert(node, beat);
+        }
+    }
+
+    /// Passes on what the metadata leader wants of a shard's leader, here perhaps.
+    pub(crate) fn ask(&self, wish: Option<HandOver>) {
+        if wish.is_some() {
+            self.asked.send_if_modified(|known| {
+                let news = *known != wish;
+                *known = wish;
+                news
+            });
         }
     }
 
@@ -111,6 +123,7 @@ impl Shared {
             leader: self.leader(),
             replicas,
             full: !self.deps.groups.store.log().has_room(),
+            hand_over: *self.hand_over.borrow(),
         }
     }
 

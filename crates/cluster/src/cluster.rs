@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fanfare_consensus::{Group, GroupId, Identity, IdentityError};
 use fanfare_core::id::{NodeId, ReplicaId};
 use fanfare_core::view::{Command, Refusal, View};
-use fanfare_rpc::members::{Beat, Members, Stage};
+use fanfare_rpc::members::{Beat, HandOver, Members, Stage};
 use tokio::sync::watch;
 
 use crate::hint::{self, Hint};
 use crate::{
-    ClusterHandle, Config, Deps, Detector, HintError, MetaMachine, StartError, beats, budget, controller,
-    lobby, losses, register, repair,
+    ClusterHandle, Config, Deps, Detector, HintError, MetaMachine, StartError, beats, budget,
+    controller, lobby, losses, register, repair,
 };
 
 /// A node's membership. A clone is the same.
@@ -39,6 +39,10 @@ pub(crate) struct Shared {
     /// `None` until the marker was looked for.
     pub(crate) stage: watch::Sender<Option<Stage>>,
     pub(crate) views: watch::Sender<Arc<View>>,
+    /// What this node, as the metadata leader, wants of a shard's leader.
+    pub(crate) hand_over: watch::Sender<Option<HandOver>>,
+    /// The same, of whichever node wanted something last.
+    pub(crate) asked: watch::Sender<Option<HandOver>>,
     pub(crate) group: watch::Sender<Option<Group<MetaMachine>>>,
     pub(crate) registration: watch::Sender<Registration>,
     /// One init, or one adoption, at a time.
@@ -60,6 +64,8 @@ impl Cluster {
             deps,
             stage: watch::Sender::new(None),
             views: watch::Sender::new(Arc::new(View::empty())),
+            hand_over: watch::Sender::new(None),
+            asked: watch::Sender::new(None),
             group: watch::Sender::new(None),
             registration: watch::Sender::new(Registration::Pending),
             init: tokio::sync::Mutex::new(()),

@@ -12,11 +12,12 @@ use fanfare_core::barrier::Barrier;
 use fanfare_core::id::{Generation, NodeId, ReplicaId, ShardId};
 use fanfare_core::placement;
 use fanfare_core::view::{Command, Node, Outcome, StoreState, View};
-use fanfare_rpc::members::ReplicaStatus;
+use fanfare_rpc::members::{HandOver, ReplicaStatus};
 use tokio::task::JoinHandle;
 
 use crate::MetaMachine;
 use crate::ask::within;
+use crate::balance::{Balance, World};
 use crate::cluster::Shared;
 use crate::moves;
 
@@ -44,10 +45,13 @@ pub(crate) async fn control(shared: Arc<Shared>) {
     let mut away: BTreeSet<NodeId> = BTreeSet::new();
     let mut led_since: Option<Duration> = None;
     let mut writing: Option<JoinHandle<()>> = None;
+    let mut balance = Balance::new(shared.config.times.calm);
     loop {
         shared.deps.clock().sleep(shared.config.times.round).await;
         // None while the group begins anew; at the node's stop this task is cancelled.
-        let Some(group) = shared.group() else { continue };
+        let Some(group) = shared.group() else {
+            continue;
+        };
         if writing.as_ref().is_none_or(JoinHandle::is_finished) {
             writing = write_snapshot(&shared, &group);
         }
@@ -55,6 +59,8 @@ pub(crate) async fn control(shared: Arc<Shared>) {
         if !group.role().borrow().serves || !view.is_bootstrapped() {
             away.clear();
             led_since = None;
+            balance.reset();
+            shared.hand_over.send_replace(None);
             continue;
         }
         shared.record_begun(&view).await;
@@ -81,6 +87,7 @@ pub(crate) async fn control(shared: Arc<Shared>) {
         let rebuilt = if calm { &now_away } else { &NOBODY };
         shared.place(&view, rebuilt).await;
         shared.remove_empty(&view, &status).await;
+        shared.balance(&mut balance, &view);
         away = now_away;
     }
 }
@@ -144,6 +151,31 @@ impl Shared {
             Ok(Outcome::Refused(refusal)) => tracing::debug!(%refusal, "not placed"),
             Err(error) => tracing::debug!(%error, "not placed"),
         }
+    }
+
+    /// Says which leadership should go back to its preferred node now, if one should.
+    fn balance(&self, balance: &mut Balance, view: &View) {
+        let world = World {
+            view,
+            reports: &self.reports(),
+            silent: &self.silent(view),
+            full: &self.full(),
+        };
+        let wish = balance.round(self.deps.clock().now(), &world);
+        if let Some(HandOver { shard, heir, .. }) = wish {
+            tracing::info!(%shard, %heir, "a shard goes back to its preferred node");
+        }
+        self.hand_over.send_replace(wish);
+        self.ask(wish);
+    }
+
+    /// Nodes whose disks are full, by what they say.
+    fn full(&self) -> BTreeSet<NodeId> {
+        let others = self.beats().clone();
+        let others = others.into_iter().filter(|(_, beat)| beat.full);
+        let own = self.member().map(|me| me.node);
+        let own = own.filter(|_| !self.deps.groups.store.log().has_room());
+        others.map(|(node, _)| node).chain(own).collect()
     }
 
     /// Nodes of the view that are not heard now.

@@ -8,6 +8,7 @@ use fanfare_consensus::{Identity, Status};
 use fanfare_core::id::{NodeId, ReplicaId};
 use fanfare_core::placement;
 use fanfare_core::view::{Command, NodeState, Outcome, Refusal, View};
+use fanfare_rpc::members::HandOver;
 use fanfare_rpc::members::ProposeError;
 use tokio::sync::watch;
 
@@ -136,6 +137,13 @@ impl ClusterHandle {
             node, generation, ..
         } = self.identity;
         self.propose(&Command::Draining { node, generation }).await
+    }
+
+    /// Leaderships that the metadata leader wants to go to another replica, one at a time. Whoever
+    /// leads that shard in that term hands it over; the others need not mind.
+    #[must_use]
+    pub fn handovers(&self) -> watch::Receiver<Option<HandOver>> {
+        self.shared.asked.subscribe()
     }
 
     /// Hands the metadata group over, if this node leads it and a voter on a node that stays could

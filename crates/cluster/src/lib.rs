@@ -7,6 +7,7 @@
 
 mod admit;
 mod ask;
+mod balance;
 mod beats;
 mod budget;
 mod cluster;

@@ -126,6 +126,17 @@ pub struct Beat {
     pub replicas: Vec<ReplicaStatus>,
     /// The free space of its disk is below its reserve (R15).
     pub full: bool,
+    /// What the metadata group's leader wants of whoever leads that shard in that term.
+    pub hand_over: Option<HandOver>,
+}
+
+/// A leadership that should go to another replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    pub shard: ShardId,
+    /// Of the reign that should end: said again later, it asks nobody for anything.
+    pub term: Term,
+    pub heir: ReplicaId,
 }
 
 impl Beat {

@@ -4,6 +4,7 @@
 mod barriers;
 mod in_process;
 mod membership;
+mod planned;
 mod processes;
 mod repair;
 mod retention;

@@ -18,6 +18,8 @@ use crate::publish::Work;
 
 /// Entries an heir may be behind when a handover begins: what is pending, and a little more.
 const NEAR: u64 = 64;
+/// How long an heir that could not take over at once is waited for, with drafts taken meanwhile.
+const WISH_WITHIN: Duration = Duration::from_secs(2);
 /// How long what is pending may take to be placed and to reach the heir; then the reign goes on.
 const SETTLE_WITHIN: Duration = Duration::from_millis(300);
 /// How long the shard may be without a leader once the heir was asked: an heir that dies leaves it
@@ -58,14 +60,23 @@ impl Handover {
 }
 
 impl State {
-    /// Begins to hand over, unless the heir could not take over at once.
+    /// Begins to hand over once the heir could take over at once; drafts are taken until then.
     pub(super) fn on_transfer(&mut self, heir: ReplicaId, me: &ShardRef) {
+        self.wish = Some((heir, self.reign.clock.now() + WISH_WITHIN));
+        self.begin_handover(me);
+    }
+
+    pub(super) fn begin_handover(&mut self, me: &ShardRef) {
         let now = self.reign.clock.now();
-        if self.handover.is_some() || now < self.handover_at || !self.reign.serves() {
+        let Some((heir, until)) = self.wish.take().filter(|(_, until)| *until > now) else {
+            return;
+        };
+        if self.handover.is_some() {
             return;
         }
-        if !self.reign.group.could_take_over(heir, NEAR) {
-            tracing::debug!(shard = %self.reign.shard, %heir, "the heir could not take over now");
+        let near = self.reign.serves() && self.reign.group.could_take_over(heir, NEAR);
+        if now < self.handover_at || !near {
+            self.wish = Some((heir, until));
             return;
         }
         self.reign.set_handing_over(true);
@@ -116,6 +127,7 @@ impl State {
 
     /// Ends what has waited too long, the handover too.
     pub(super) async fn check_handover(&mut self, now: Duration, me: &ShardRef) {
+        self.begin_handover(me);
         let Some(handover) = &mut self.handover else {
             return;
         };

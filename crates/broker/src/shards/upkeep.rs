@@ -12,8 +12,9 @@ use fanfare_core::view::{NodeState, View};
 
 use super::{Msg, ShardsRef, State};
 use crate::directory::Local;
+use crate::heirs::Heirs;
 use crate::machine::ShardMachine;
-use crate::moves::{Step, has_left, left, next_step, preferred, temper};
+use crate::moves::{Step, has_left, left, next_step, temper};
 use crate::parts::Parts;
 use crate::shard;
 
@@ -25,6 +26,8 @@ const STEP_WITHIN: Duration = Duration::from_secs(30);
 const FULL_AFTER: Duration = Duration::from_secs(2);
 /// Leaderships given away in one round by a node that is leaving; else it is one.
 const LEAVING: usize = 8;
+/// Entries an heir may be behind.
+const NEAR: u64 = 10;
 
 impl State {
     pub(super) fn upkeep(&mut self, me: &ShardsRef) {
@@ -35,7 +38,7 @@ impl State {
         }
         self.snapshot(now, me);
         self.move_replicas(&view, me);
-        self.balance(&view, now);
+        self.give_away(&view, now);
         self.retire(&view, me);
     }
 
@@ -128,44 +131,34 @@ impl State {
         });
     }
 
-    /// Gives leaderships to the preferred nodes, one a round and only in calm; a node that is
-    /// leaving gives all away.
-    fn balance(&self, view: &View, now: Duration) {
+    /// A node that is leaving, or whose disk is full, gives its shards away.
+    fn give_away(&self, view: &View, now: Duration) {
         let node = self.parts.node;
-        let leaving = view
-            .nodes
-            .get(&node)
-            .is_some_and(|row| row.state != NodeState::Active)
+        let row = view.nodes.get(&node);
+        let leaving = row.is_some_and(|row| row.state != NodeState::Active)
             || view.departing.contains_key(&node);
         let hurries = leaving || !self.parts.groups.store.log().has_room();
         let mut left = if hurries { LEAVING } else { 1 };
         let roomless = self.parts.full.borrow().clone();
+        let mut heirs = Heirs::default();
         for (shard, sitting) in &self.reigns {
             let group = &sitting.court.reign.group;
             let reigned = now.saturating_sub(sitting.since);
             // R15: who has no room for drafts does not lead, unless nobody has.
             let full = !group.has_room() && reigned >= FULL_AFTER;
-            let takes = |to: &NodeId| leaving || !roomless.contains(to);
-            let away = leaving || full;
-            let calm = away || reigned >= self.parts.options.calm;
-            let Some(row) = view.shard(*shard).filter(|_| calm && left > 0) else {
+            let takes = |to: NodeId| leaving || !roomless.contains(&to);
+            let Some(row) = view.shard(*shard).filter(|_| (leaving || full) && left > 0) else {
                 continue;
             };
-            let status = group.status();
-            let wished = row.preferred.is_none_or(|to| takes(&to));
-            let heir = preferred(row, &status, node).filter(|_| wished).or_else(|| {
-                let heirs = row.replicas.iter().filter(|r| away && takes(&r.node));
-                let mut heirs = heirs.map(|replica| (replica.id, Some(replica.node)));
-                let mut wish = row.clone();
-                heirs.find_map(|(_, to)| {
-                    wish.preferred = to;
-                    preferred(&wish, &status, node)
-                })
-            });
-            if let Some(to) = heir {
+            let joint = group.status().joint;
+            let near = |id: ReplicaId| {
+                let takes = view.node_of(id).is_some_and(takes);
+                takes && !joint && group.could_take_over(id, NEAR)
+            };
+            if let Some(heir) = heirs.of(view, row, node, near) {
                 left -= 1;
                 // An actor that has failed is replaced; the next round asks again.
-                sitting.court.actor.cast(shard::Msg::Transfer(to)).ok();
+                sitting.court.actor.cast(shard::Msg::Transfer(heir)).ok();
             }
         }
     }

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use fanfare_broker::BrokerOptions;
 use fanfare_core::code::{Code, Outcome};
 use fanfare_core::id::{NodeId, ReplicaId};
 use fanfare_core::link::{Ended, Verdict};
@@ -189,20 +187,6 @@ async fn a_shard_moves_to_another_node_and_its_streams_go_on() {
         world.node(4).broker.dump(SHARD).is_some() && retained(&world, NodeId(4)).len() == 2
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_preferred_node_takes_over_in_calm() {
-    let options = BrokerOptions {
-        calm: Duration::ZERO,
-        ..BrokerOptions::default()
-    };
-    let world = World::with(3, options).await;
-    let leader = world.leader().await;
-    let wanted = *world.nodes.keys().find(|node| **node != leader).unwrap();
-    world.change(|view| view.shards[0].preferred = Some(wanted));
-    assert_eq!(world.leader_among(&[wanted]).await, wanted);
-    insist(&world, "news", "a").await;
 }
 
 /// An edge's end of one publish stream: it keeps what is unanswered and sends it again, in order,

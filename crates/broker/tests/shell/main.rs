@@ -7,6 +7,7 @@ mod attach;
 mod budget;
 mod cluster;
 mod ephemeral;
+mod handover;
 mod people;
 mod publish;
 mod reads;

@@ -9,7 +9,7 @@ use super::stored::view::{state, state_to_pb, store, store_to_pb};
 use super::view_refusal;
 use super::{Malformed, id_bytes, id128, required};
 use crate::members::{
-    Adopt, AdoptError, Beat, CallError, Card, Envelope, JoinError, Known, ProposeError,
+    Adopt, AdoptError, Beat, CallError, Card, Envelope, HandOver, JoinError, Known, ProposeError,
     ReplicaStatus, Stage,
 };
 use crate::pb::peer as pb;
@@ -386,6 +386,7 @@ impl From<Beat> for pb::Beat {
             leader,
             replicas,
             full,
+            hand_over,
         }: Beat,
     ) -> Self {
         use pb::replica_status::Behind;
@@ -416,6 +417,11 @@ impl From<Beat> for pb::Beat {
             leader: leader.map(|NodeId(id)| id),
             replicas: replicas.into_iter().map(status).collect(),
             full,
+            hand_over: hand_over.map(|HandOver { shard, term, heir }| pb::HandOver {
+                shard: shard.0,
+                term: term.0,
+                heir: heir.0,
+            }),
         }
     }
 }
@@ -430,6 +436,7 @@ impl TryFrom<pb::Beat> for Beat {
             leader,
             replicas,
             full,
+            hand_over,
         }: pb::Beat,
     ) -> Result<Self, Malformed> {
         use pb::replica_status::Behind;
@@ -463,6 +470,11 @@ impl TryFrom<pb::Beat> for Beat {
             leader: leader.map(NodeId),
             replicas: replicas.into_iter().map(status).collect(),
             full,
+            hand_over: hand_over.map(|pb::HandOver { shard, term, heir }| HandOver {
+                shard: ShardId(shard),
+                term: Term(term),
+                heir: ReplicaId(heir),
+            }),
         })
     }
 }

@@ -14,7 +14,7 @@ use fanfare_edge::config::{EdgeConfig, EdgeDeps, Hosts, Origins, PublishLimits, 
 use fanfare_edge::limits::{Network, Rate};
 use fanfare_host::Listener;
 use fanfare_rpc::identity::Identity;
-use fanfare_rpc::members::ReplicaStatus;
+use fanfare_rpc::members::{HandOver, ReplicaStatus};
 use fanfare_rpc::server::{self, PublicDoors, public_routes};
 use tokio::sync::watch;
 
@@ -96,6 +96,9 @@ async fn member(
     parts
         .tracker
         .spawn(report(Arc::clone(parts), Arc::clone(&broker)));
+    parts
+        .tracker
+        .spawn(give(Arc::clone(parts), handle.clone(), Arc::clone(&broker)));
     let edge = edge(parts, mode, &handle).await?;
     let router = match &mode.routes {
         Some(extra) => extra.clone().fallback_service(edge.router()),
@@ -143,6 +146,23 @@ async fn follow(parts: Arc<Parts>, mut views: watch::Receiver<Arc<fanfare_core::
         tokio::select! { biased;
             () = parts.stop.cancelled() => return,
             changed = views.changed() => if changed.is_err() {
+                return;
+            },
+        }
+    }
+}
+
+/// Gives leaderships to whom the metadata leader wants to have them.
+async fn give(parts: Arc<Parts>, handle: ClusterHandle, broker: Arc<Broker>) {
+    let mut wishes = handle.handovers();
+    loop {
+        let wish = *wishes.borrow_and_update();
+        if let Some(HandOver { shard, term, heir }) = wish {
+            broker.transfer_in(shard, term, heir);
+        }
+        tokio::select! { biased;
+            () = parts.stop.cancelled() => return,
+            changed = wishes.changed() => if changed.is_err() {
                 return;
             },
         }
@@ -209,10 +229,8 @@ async fn broker(parts: &Arc<Parts>, handle: &ClusterHandle) -> Result<Broker> {
         barriers: parts.barriers.clone(),
         metrics: Arc::clone(&parts.metrics.broker),
     };
-    // No leadership moves by itself before a move has been measured.
     let options = BrokerOptions {
         history_budget: parts.config.history.budget,
-        calm: Duration::from_secs(u64::from(u32::MAX)),
         ..BrokerOptions::default()
     };
     Broker::build(deps, options)

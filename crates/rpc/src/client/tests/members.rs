@@ -34,6 +34,7 @@ async fn members_answer_over_the_wire_as_they_do_here() {
         leader: Some(NodeId(1)),
         replicas: Vec::new(),
         full: true,
+        hand_over: None,
     };
     assert_eq!(
         members.heartbeat(envelope(2), beat.clone()).await,

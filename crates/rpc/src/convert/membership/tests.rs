@@ -162,6 +162,11 @@ fn beats_say_all_of_each_replica_and_have_a_bound() {
         leader: Some(NodeId(10)),
         replicas: vec![status.clone(); count],
         full: true,
+        hand_over: Some(HandOver {
+            shard: ShardId(11),
+            term: Term(12),
+            heir: ReplicaId(13),
+        }),
     };
     let raw: pb::Beat = over_the_wire(&beat(2).into());
     assert_eq!(raw.try_into(), Ok(beat(2)));

@@ -1,0 +1,130 @@
+//! Planned operations under load, on nodes in this process: shards that change hands, nodes that
+//! are stopped and started one after the other. Nobody may notice but by waiting: nothing is lost,
+//! no stream ends, and what the edges were told to publish they publish. How long it takes is
+//! measured elsewhere (`fanfare-measure transfers`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Parser as _;
+use fanfare_checker::{Event, Line};
+use fanfare_server::dev::Act;
+use fanfare_tests::cluster::Cluster;
+use fanfare_tests::load::{Plan, Traffic};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn plan() -> Plan {
+    let mut plan = Plan::parse_from(["load"]);
+    plan.shards = 4;
+    // The story ends the load; this only bounds it.
+    plan.seconds = 140;
+    plan.rate = 200;
+    plan.topics = 8;
+    plan.subscribers = 16;
+    plan.streams = 4;
+    plan
+}
+
+/// Runs load while the story operates on the cluster; all nodes must run at its end. The lines of
+/// the load are judged by the contract, and have one epoch a topic.
+fn story(operate: impl AsyncFnOnce(&Cluster, &Traffic) -> Result<()>) -> Result<()> {
+    Cluster::run(3, async |cluster| {
+        let nodes: Vec<_> = (0..3).map(|at| cluster.node(at).clone()).collect();
+        let traffic = Traffic::start(&plan(), &nodes).await?;
+        traffic.acks(200, SOON).await?;
+        operate(cluster, &traffic).await?;
+        traffic.acks(200, SOON).await?;
+        let (outcome, lines) = traffic.finish().await?;
+        ensure!(outcome.is_clean(), "{outcome}");
+        ensure!(
+            outcome.report.gaps == 0,
+            "nothing was trimmed, and yet: {outcome}"
+        );
+        one_epoch(&lines)?;
+        all_acked(&lines)
+    })
+}
+
+fn one_epoch(lines: &[Line]) -> Result<()> {
+    let mut epochs: BTreeMap<&str, u64> = BTreeMap::new();
+    for line in lines {
+        if let Event::Acked { topic, epoch, .. } = &line.event {
+            let first = *epochs.entry(topic).or_insert(*epoch);
+            ensure!(first == *epoch, "{topic}: epochs {first} and {epoch}");
+        }
+    }
+    Ok(())
+}
+
+/// Every draft is acked in the end, and no edge gave one up: what was unknown was so to a client
+/// whose own stream ended.
+fn all_acked(lines: &[Line]) -> Result<()> {
+    let mut drafts: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut ops: BTreeMap<u64, &str> = BTreeMap::new();
+    for line in lines {
+        match &line.event {
+            Event::Publish { op, draft, .. } => {
+                ops.insert(*op, draft);
+                drafts.entry(draft).or_default();
+            }
+            Event::Acked { op, .. } => {
+                if let Some(draft) = ops.get(op) {
+                    drafts.insert(draft, true);
+                }
+            }
+            Event::Unknown { why, .. } => {
+                ensure!(why == "the stream ended", "an edge gave up: {why}");
+            }
+            _ => {}
+        }
+    }
+    let lost: Vec<_> = drafts.iter().filter(|(_, acked)| !**acked).collect();
+    ensure!(lost.is_empty(), "never acked: {lost:?}");
+    Ok(())
+}
+
+#[test]
+fn every_shard_goes_around_the_nodes_and_back() -> Result<()> {
+    story(async |cluster, traffic| {
+        for to in [0, 1, 2, 1, 0] {
+            for shard in 0..4 {
+                traffic.fault("transfer", &format!("shard {shard} to node {to}"));
+                cluster.transfer(shard, to).await?;
+            }
+            traffic.acks(40, SOON).await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn nodes_are_stopped_and_started_one_after_the_other() -> Result<()> {
+    story(async |cluster, traffic| {
+        for at in 0..3 {
+            traffic.fault("stop", &format!("node {at}"));
+            cluster.act(at, Act::Stop).await?;
+            traffic.acks(60, SOON).await?;
+            cluster.start_node(at).await?;
+            traffic.acks(60, SOON).await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_heir_that_is_killed_as_it_takes_over_leaves_the_shard_to_another() -> Result<()> {
+    story(async |cluster, traffic| {
+        let topic = "load.0";
+        let shard = cluster.shard_of(topic).await?;
+        let old = cluster.leader_of_shard(shard).await?;
+        let heir = (old + 1) % 3;
+        traffic.fault("transfer", &format!("shard {shard} to node {heir}"));
+        cluster.begin_transfer(shard, heir).await?;
+        cluster.kill(heir).await?;
+        traffic.acks(100, SOON).await?;
+        cluster.new_leader_of(topic, heir).await?;
+        cluster.start_node(heir).await
+    })
+}
