@@ -6,6 +6,7 @@ mod clock;
 mod count;
 mod disk;
 mod faulty;
+pub mod golden;
 mod memory;
 mod net;
 mod volatile;
