@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ShardId};
 use fanfare_core::position::Position;
+use fanfare_host::Faults;
 use fanfare_server::dev::{self, Act, Addresses, Logs, Plan, Times};
 
 use tracing_subscriber::EnvFilter;
@@ -44,6 +45,8 @@ pub struct Setup {
     pub times: Option<Times>,
     /// Where the story stops a change of members, a node each.
     pub barriers: Vec<Barriers>,
+    /// What the disk of each node is to fail; the story keeps clones.
+    pub faults: Vec<Faults>,
 }
 
 impl Setup {
@@ -126,6 +129,7 @@ impl Cluster {
             spare: setup.spare,
             times: setup.times,
             barriers: setup.barriers,
+            faults: setup.faults,
         };
         let inner = dev::Cluster::start(&plan)?;
         let node = |a: &Addresses| Node {

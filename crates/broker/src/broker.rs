@@ -1,5 +1,6 @@
 //! A node's broker, put together: build, peer, status, dump, transfer, shutdown.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fanfare_consensus::{Codec, GroupDeps, Status};
@@ -39,6 +40,8 @@ pub struct BrokerDeps {
     /// Has the view let go replicas of a shard that its group has let go. Called again while the
     /// view still has them.
     pub mark_left: Arc<dyn Fn(ShardId, Vec<ReplicaId>) + Send + Sync>,
+    /// Nodes whose disk has no room (R15), as far as this one has heard.
+    pub full: watch::Receiver<BTreeSet<NodeId>>,
     /// Told where a move is; for tests, which stop it there.
     pub barriers: Barriers,
     pub metrics: Arc<Metrics>,
@@ -100,6 +103,7 @@ impl Broker {
             blocks,
             mark_begun,
             mark_left,
+            full,
             barriers,
             metrics,
         } = deps;
@@ -114,6 +118,7 @@ impl Broker {
             blocks,
             mark_begun,
             mark_left,
+            full,
             barriers,
             options,
             metrics,

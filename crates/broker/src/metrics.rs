@@ -19,6 +19,8 @@ pub struct Metrics {
     pub rerouted: Counter,
     /// Of the refused: for want of byte permits.
     pub overloaded: Counter,
+    /// Of the refused: because a disk is full.
+    pub storage_full: Counter,
     /// Entries proposed, and the drafts in them.
     pub batches: Counter,
     pub batched_drafts: Counter,

@@ -1,5 +1,6 @@
 //! What every shard of the node is built with.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fanfare_consensus::{Codec, GroupConfig, GroupDeps, GroupId};
@@ -25,6 +26,7 @@ pub(crate) struct Parts {
     pub(crate) blocks: Arc<dyn Codec<Block>>,
     pub(crate) mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
     pub(crate) mark_left: Arc<dyn Fn(ShardId, Vec<ReplicaId>) + Send + Sync>,
+    pub(crate) full: watch::Receiver<BTreeSet<NodeId>>,
     pub(crate) barriers: Barriers,
     pub(crate) options: BrokerOptions,
     pub(crate) metrics: Arc<Metrics>,

@@ -1,6 +1,7 @@
 //! One replica's reign over its shard: the term it leads in, whether it still may answer for the
 //! shard, and the shard's running time while it does.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub(crate) struct Reign {
     pub(crate) ledger: Arc<Ledger>,
     role: watch::Receiver<Role>,
     view: watch::Receiver<Arc<View>>,
+    full: watch::Receiver<BTreeSet<NodeId>>,
     running: Mutex<RunningTime>,
     handing_over: AtomicBool,
 }
@@ -40,6 +42,7 @@ impl Reign {
         group: Group<ShardMachine>,
         replica: Arc<Replica>,
         view: watch::Receiver<Arc<View>>,
+        full: watch::Receiver<BTreeSet<NodeId>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let role = group.role();
@@ -55,6 +58,7 @@ impl Reign {
             ledger: Arc::default(),
             role,
             view,
+            full,
             running,
             handing_over: AtomicBool::new(false),
         }
@@ -91,6 +95,21 @@ impl Reign {
 
     pub(crate) fn set_handing_over(&self, now: bool) {
         self.handing_over.store(now, Ordering::Release);
+    }
+
+    /// False if no more entries are to be proposed (R15): the disk here is full, or those of so many
+    /// replicas that a majority would not take them.
+    pub(crate) fn has_room(&self) -> bool {
+        if !self.group.has_room() {
+            return false;
+        }
+        let full = self.full.borrow();
+        let view = self.view.borrow();
+        let Some(row) = view.shard(self.shard).filter(|_| !full.is_empty()) else {
+            return true;
+        };
+        let roomy = row.replicas.iter().filter(|r| !full.contains(&r.node));
+        roomy.count() > row.replicas.len() / 2
     }
 
     /// Where to ask instead.

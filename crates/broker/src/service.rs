@@ -364,7 +364,7 @@ async fn change(court: &Court, command: Command) -> Result<Outcome, NoRead> {
     if !reign.holds() {
         return Err(NoRead::Reroute(reign.redirect()));
     }
-    if !reign.group.has_room() {
+    if !reign.has_room() {
         let code = Code::StorageFull;
         return Err(NoRead::Refused(refusal(code, code.title())));
     }

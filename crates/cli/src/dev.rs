@@ -34,6 +34,7 @@ pub fn run(args: &Dev) -> Result<(), Failure> {
         logs: None,
         spare: 0,
         times: None,
+        faults: Vec::new(),
         barriers: Vec::new(),
     };
     output::note(&format!(

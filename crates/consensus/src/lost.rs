@@ -12,12 +12,15 @@ use fanfare_host::{Disk, Open};
 use crate::store::parse;
 use crate::wal::aside::{free_name, set_aside};
 use crate::wal::{Job, Record, RecordKind, Wal, WalOptions, create_dir, survey};
-use crate::{GroupId, OpenError};
+use crate::{GroupId, Metrics, OpenError};
 
 /// Name of the file that says that a replica is lost.
 pub(crate) const MARK: &str = "lost";
 /// Where bad files go, in the data directory.
 pub(crate) const QUARANTINE: &str = "quarantine";
+
+/// Where data goes that no view knows.
+pub(crate) const UNKNOWN: &str = "unknown";
 
 type Known = BTreeMap<(GroupId, ReplicaId), String>;
 
@@ -27,12 +30,14 @@ pub(crate) struct Losses {
     disk: Arc<dyn Disk>,
     replicas: PathBuf,
     quarantine: PathBuf,
+    unknown: PathBuf,
     known: Arc<Mutex<Known>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Losses {
     /// Those that earlier starts found, of the store in `dir`. Blocks.
-    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<Self> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, metrics: Arc<Metrics>) -> io::Result<Self> {
         let replicas = dir.join("replicas");
         let mut known = Known::new();
         for path in disk.list(&replicas)? {
@@ -43,10 +48,13 @@ impl Losses {
                 Err(error) => return Err(error),
             }
         }
+        metrics.replicas_lost.set(known.len() as u64);
         Ok(Self {
             disk,
+            metrics,
             replicas,
             quarantine: dir.join(QUARANTINE),
+            unknown: dir.join(UNKNOWN),
             known: Arc::new(Mutex::new(known)),
         })
     }
@@ -66,7 +74,9 @@ impl Losses {
 
     /// All of the replica is removed.
     pub(crate) fn forget(&self, group: GroupId, replica: ReplicaId) {
-        self.known().remove(&(group, replica));
+        let mut known = self.known();
+        known.remove(&(group, replica));
+        self.metrics.replicas_lost.set(known.len() as u64);
     }
 
     fn dir(&self, group: GroupId, replica: ReplicaId) -> PathBuf {
@@ -85,7 +95,10 @@ impl Losses {
             Err(error) => return Err(error),
         }
         self.disk.sync_dir(&dir)?;
-        self.known().insert((group, replica), why.to_owned());
+        let mut known = self.known();
+        known.insert((group, replica), why.to_owned());
+        self.metrics.replicas_lost.set(known.len() as u64);
+        drop(known);
         tracing::error!(?group, %replica, why, "a replica is lost and will be made anew");
         Ok(())
     }
@@ -106,9 +119,28 @@ impl Losses {
             self.disk.rename(&path, &aside)?;
             self.disk.sync_dir(&self.quarantine)?;
             self.disk.sync_dir(&dir)?;
+            self.metrics.set_aside.inc();
             tracing::error!(path = %aside.display(), "a bad snapshot is set aside");
         }
         Ok(())
+    }
+
+    /// Moves the files of a replica into a directory of its name in `unknown`. Blocks.
+    pub(crate) fn put_aside(&self, group: GroupId, replica: ReplicaId) -> io::Result<PathBuf> {
+        let (disk, from) = (self.disk.as_ref(), self.dir(group, replica));
+        create_dir(disk, &self.unknown)?;
+        let to = free_name(disk, &self.unknown, &from)?;
+        create_dir(disk, &to)?;
+        for path in disk.list(&from)? {
+            let name = path.file_name().unwrap_or_default();
+            disk.rename(&path, &to.join(name))?;
+        }
+        disk.sync_dir(&to)?;
+        disk.remove_dir(&from)?;
+        disk.sync_dir(&self.replicas)?;
+        self.forget(group, replica);
+        self.metrics.set_aside.inc();
+        Ok(to)
     }
 
     /// Opens the log in `dir`. One that is corrupt is surveyed: shards' replicas that may have had
@@ -161,6 +193,7 @@ impl Losses {
         }
         let aside = set_aside(disk.as_ref(), dir, &self.quarantine, &found.bad).map_err(failed)?;
         for path in aside {
+            self.metrics.set_aside.inc();
             tracing::error!(path = %path.display(), why = %refused, "a segment of the log is set aside");
         }
         options.lost.extend(&suspects);

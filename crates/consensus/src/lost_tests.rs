@@ -229,3 +229,19 @@ async fn a_bad_snapshot_of_the_metadata_group_is_not_touched() {
     assert_eq!(store.lost(), []);
     store.close().await;
 }
+
+#[tokio::test]
+async fn what_nobody_knows_is_put_aside_whole() {
+    let disk = stopped().await;
+    let dir = Path::new("/data/replicas/shard-4-4");
+    let file = disk.open(&dir.join("1-1.snapshot"), Open::Create).unwrap();
+    file.write_all_at(b"precious", 0).unwrap();
+    let store = open(&disk).unwrap();
+    let (group, replica) = shard(4);
+    let to = store.put_aside(group, replica).unwrap();
+    assert_eq!(to, Path::new("/data/unknown/shard-4-4"));
+    let kept = all(&disk, &to);
+    assert_eq!(kept, [(to.join("1-1.snapshot"), b"precious".to_vec())]);
+    assert_eq!(store.replicas().unwrap(), [META, shard(2), shard(3)]);
+    store.close().await;
+}

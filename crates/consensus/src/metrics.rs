@@ -16,4 +16,10 @@ pub struct Metrics {
     /// Bytes of the log's segments, and of the records in them that a replica still needs.
     pub log_bytes: Gauge,
     pub log_live_bytes: Gauge,
+    /// 1 while the free space is below the reserve (R15).
+    pub log_full: Gauge,
+    /// Replicas here whose data is lost, until each is removed (R6).
+    pub replicas_lost: Gauge,
+    /// Segments, snapshots and unknown replicas that were set aside since the start.
+    pub set_aside: Counter,
 }

@@ -323,6 +323,7 @@ impl World {
             blocks: Arc::new(Blocks),
             mark_begun: Arc::new(mark_begun),
             mark_left: Arc::new(|_, _| {}),
+            full: tokio::sync::watch::channel(BTreeSet::new()).1,
             barriers: Barriers::default(),
             metrics: Arc::new(Metrics::default()),
         };

@@ -158,6 +158,7 @@ struct Shared {
     dir: PathBuf,
     clock: Arc<dyn Clock>,
     reserve: Reserve,
+    metrics: Arc<Metrics>,
     room: Mutex<Option<(Duration, bool)>>,
     ended: watch::Receiver<bool>,
 }
@@ -192,7 +193,7 @@ impl Log {
         let permit_limit = u32::try_from(parts.queue_bytes).unwrap_or(u32::MAX >> 3);
         let (end, ended) = watch::channel(false);
         let of_thread = Arc::clone(&queue);
-        let (on_poison, metrics) = (parts.on_poison, parts.metrics);
+        let (on_poison, metrics) = (parts.on_poison, Arc::clone(&parts.metrics));
         thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || {
@@ -211,6 +212,7 @@ impl Log {
             dir: parts.dir,
             clock: parts.clock,
             reserve: parts.reserve,
+            metrics: parts.metrics,
             room: Mutex::new(None),
             ended,
         })))
@@ -291,13 +293,37 @@ impl Log {
         {
             return known;
         }
+        let before = room.is_none_or(|(_, known)| known);
         let fresh = match self.0.disk.space(&self.0.dir) {
-            Ok(space) => space.free > self.0.reserve.of(space.total),
+            Ok(space) => {
+                let reserve = self.0.reserve.of(space.total);
+                // A little more is asked for before it has room again, so that it does not flap.
+                let wanted = if before {
+                    reserve
+                } else {
+                    reserve + reserve / 16
+                };
+                let fresh = space.free > wanted;
+                let free = space.free;
+                match (before, fresh) {
+                    (true, false) => tracing::error!(
+                        free, reserve, dir = %self.0.dir.display(),
+                        "the disk is full: messages are refused and leaderships given away"
+                    ),
+                    (false, true) => tracing::warn!(
+                        free, reserve, dir = %self.0.dir.display(),
+                        "the disk has room again: messages are taken"
+                    ),
+                    (true, true) | (false, false) => {}
+                }
+                fresh
+            }
             Err(error) => {
                 tracing::warn!(%error, "free space is not known");
                 true
             }
         };
+        self.0.metrics.log_full.set(u64::from(!fresh));
         *room = Some((now, fresh));
         fresh
     }

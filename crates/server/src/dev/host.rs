@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fanfare_core::id::{NodeId, ShardId};
-use fanfare_host::{RealClock, RealDisk, SystemRng, TcpConnector, VolatileDisk};
+use fanfare_host::VolatileDisk;
+use fanfare_host::{Disk, Faults, FaultyDisk, RealClock, RealDisk, SystemRng, TcpConnector};
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
@@ -21,6 +22,7 @@ pub(super) struct Host {
     config: Config,
     mode: Mode,
     workers: usize,
+    faults: Option<Faults>,
     running: Option<Running>,
 }
 
@@ -56,11 +58,12 @@ impl Gate {
 }
 
 impl Host {
-    pub(super) fn new(config: Config, mode: Mode, workers: usize) -> Self {
+    pub(super) fn new(config: Config, mode: Mode, workers: usize, faults: Option<Faults>) -> Self {
         Self {
             config,
             mode,
             workers,
+            faults,
             running: None,
         }
     }
@@ -74,12 +77,16 @@ impl Host {
             .build()?;
         let disk = VolatileDisk::new(Arc::new(RealDisk));
         let mode = self.mode.clone();
-        let (config, below) = (self.config.clone(), disk.clone());
+        let config = self.config.clone();
+        let below: Arc<dyn Disk> = match &self.faults {
+            Some(faults) => Arc::new(FaultyDisk::new(Arc::new(disk.clone()), faults.clone())),
+            None => Arc::new(disk.clone()),
+        };
         let node = runtime.block_on(async move {
             let deps = Deps {
                 clock: Arc::new(RealClock::new()),
                 rng: Arc::new(SystemRng),
-                disk: Arc::new(below),
+                disk: below,
                 connector: Arc::new(TcpConnector),
                 doors: Doors::bind(&config).await?,
             };

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 pub use fanfare_cluster::Times;
 use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ShardId};
-use fanfare_host::{Disk as _, Open, RealDisk};
+use fanfare_host::{Disk as _, Faults, Open, RealDisk};
 
 use crate::config::Config;
 use crate::node::Mode;
@@ -70,6 +70,8 @@ pub struct Plan {
     pub times: Option<Times>,
     /// Where tests stop a change of members, a node each; none by default.
     pub barriers: Vec<Barriers>,
+    /// What the disk of each node is to fail, for tests; nothing by default.
+    pub faults: Vec<Faults>,
 }
 
 /// When the log of a node gives way to snapshots, in bytes (`log.*` of the configuration).
@@ -118,6 +120,7 @@ impl Cluster {
                         barriers: plan.barriers.get(at).cloned().unwrap_or_default(),
                     },
                     plan.workers,
+                    plan.faults.get(at).cloned(),
                 ))
             };
             Self {

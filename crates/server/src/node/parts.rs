@@ -1,6 +1,7 @@
 //! The parts of a node that are there before it is a member of a cluster: store, wire, connections,
 //! membership, counters.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use anyhow::{Context as _, Result};
 use fanfare_cluster::{Admission, Cluster, Routes};
 use fanfare_consensus::{Door, GroupDeps, OnPoison, Reserve, Store, StoreOptions};
 use fanfare_core::barrier::Barriers;
+use fanfare_core::id::NodeId;
 use fanfare_core::repair::Copy;
 use fanfare_core::view::{Addresses, View};
 use fanfare_host::{Clock, Connector, DirLock, Disk, Listener, Rng};
@@ -57,6 +59,8 @@ pub(crate) struct Parts {
     pub(crate) views: watch::Sender<Arc<View>>,
     pub(crate) replicas: watch::Sender<Vec<ReplicaStatus>>,
     pub(crate) copies: watch::Sender<Vec<Copy>>,
+    /// Nodes whose disk has no room.
+    pub(crate) full: watch::Sender<BTreeSet<NodeId>>,
     pub(crate) fatal: watch::Sender<Option<Fatal>>,
     /// Given up with the log.
     pub(crate) held: DirLock,
@@ -167,6 +171,7 @@ impl Parts {
             views,
             replicas,
             copies,
+            full: watch::Sender::new(BTreeSet::new()),
             fatal,
             held,
             tracker,

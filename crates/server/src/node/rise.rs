@@ -93,9 +93,11 @@ async fn member(
 
     let broker = Arc::new(broker(parts, &handle).await?);
     parts.own.set(broker.peer());
-    parts
-        .tracker
-        .spawn(report(Arc::clone(parts), Arc::clone(&broker)));
+    parts.tracker.spawn(report(
+        Arc::clone(parts),
+        Arc::clone(&broker),
+        handle.clone(),
+    ));
     parts
         .tracker
         .spawn(give(Arc::clone(parts), handle.clone(), Arc::clone(&broker)));
@@ -170,7 +172,7 @@ async fn give(parts: Arc<Parts>, handle: ClusterHandle, broker: Arc<Broker>) {
 }
 
 /// Tells the rest of the cluster how this node's replicas are.
-async fn report(parts: Arc<Parts>, broker: Arc<Broker>) {
+async fn report(parts: Arc<Parts>, broker: Arc<Broker>, handle: ClusterHandle) {
     loop {
         let rows = broker.status().into_iter().map(|status| ReplicaStatus {
             shard: status.shard,
@@ -182,6 +184,12 @@ async fn report(parts: Arc<Parts>, broker: Arc<Broker>) {
         });
         parts.replicas.send_replace(rows.collect());
         parts.copies.send_replace(broker.copies());
+        let full = handle.full();
+        parts.full.send_if_modified(|known| {
+            let changed = *known != full;
+            *known = full;
+            changed
+        });
         tokio::select! { biased;
             () = parts.stop.cancelled() => return,
             () = parts.clock.sleep(REPORT) => {}
@@ -226,6 +234,7 @@ async fn broker(parts: &Arc<Parts>, handle: &ClusterHandle) -> Result<Broker> {
         blocks: codec::blocks(),
         mark_begun,
         mark_left,
+        full: parts.full.subscribe(),
         barriers: parts.barriers.clone(),
         metrics: Arc::clone(&parts.metrics.broker),
     };
