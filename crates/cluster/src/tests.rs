@@ -3,6 +3,7 @@
 mod begin;
 mod change;
 mod comeback;
+mod snapshots;
 mod world;
 
 use fanfare_core::rule::CreatePolicy;

@@ -225,6 +225,22 @@ impl Wire for Link {
         async move { door?.serve(call).await }.boxed()
     }
 
+    fn snapshot(
+        &self,
+        route: Route,
+        bodies: mpsc::Receiver<Bytes>,
+    ) -> mpsc::Receiver<Result<Bytes, WireError>> {
+        let (answers, out) = mpsc::channel(16);
+        let door = self.door(route.to);
+        self.tasks.spawn(async move {
+            match door {
+                Ok(door) => door.serve_snapshot(route, bodies, answers).await,
+                Err(error) => drop(answers.send(Err(error)).await),
+            }
+        });
+        out
+    }
+
     fn appends(
         &self,
         route: Route,
@@ -256,6 +272,8 @@ pub(super) struct World {
     names: Vec<&'static str>,
     disks: tempfile::TempDir,
     rng: Arc<dyn Rng>,
+    /// Bytes of the metadata's log after which a snapshot takes its place.
+    pub(super) snapshot_after: u64,
 }
 
 /// One run of a node.
@@ -281,6 +299,7 @@ impl World {
             names: names.to_vec(),
             disks: tempfile::tempdir().unwrap(),
             rng: Arc::new(SeededRng::new(seed)),
+            snapshot_after: 64 << 20,
         }
     }
 
@@ -309,6 +328,7 @@ impl World {
         let dir = self.dir(disk);
         let options = StoreOptions {
             segment_bytes: 1 << 20,
+            snapshot_after: self.snapshot_after,
             reserve: Reserve {
                 bytes: 0,
                 percent: 0,
