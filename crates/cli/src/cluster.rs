@@ -1,6 +1,7 @@
 //! `fanfare cluster init` and `status`: makes the cluster once, and shows its nodes and shards.
 
 mod nodes;
+mod repair;
 mod show;
 mod upgrade;
 
@@ -11,6 +12,8 @@ use fanfare_client::{Address, Admin, AdminError, Machine, Overview, init_cluster
 use crate::args::{Cluster, ClusterCommand, Init, Reach, Status};
 use crate::failure::Failure;
 use crate::{calm, output, reach};
+pub(crate) use show::name_of;
+use show::{status_json, status_text};
 
 pub fn run(args: Cluster) -> Result<(), Failure> {
     match args.command {
@@ -22,6 +25,7 @@ pub fn run(args: Cluster) -> Result<(), Failure> {
         ClusterCommand::Replace(args) => nodes::replace(args),
         ClusterCommand::Transfer(args) => nodes::transfer(args),
         ClusterCommand::Upgrade(args) => upgrade::run(args),
+        ClusterCommand::Repair(args) => repair::run(args),
     }
 }
 

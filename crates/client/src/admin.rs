@@ -13,7 +13,7 @@ use fanfare_core::rule::RuleLayer;
 use fanfare_protocol::json::problem::Problem;
 use fanfare_rpc::client::{ClientSettings, Overviews, PublicClient};
 use fanfare_rpc::heard::{CallError, Overview};
-use fanfare_rpc::public::{Changed, ClusterChange, Sample, Upgraded};
+use fanfare_rpc::public::{Changed, ClusterChange, Repair, RepairWish, Sample, Upgraded};
 use fanfare_rpc::topics::TopicInfo;
 use http::Request;
 use http_body_util::Full;
@@ -171,6 +171,25 @@ impl Admin {
     /// Raises the feature level by one step.
     pub async fn upgrade(&self) -> Result<Upgraded, AdminError> {
         self.ask(async |client| client.upgrade().await).await
+    }
+
+    /// What is left of a group that lost its majority, and its new beginning if the wish accepts the
+    /// loss. `at`: the gRPC address of the node to ask, else any.
+    pub async fn repair(
+        &self,
+        wish: &RepairWish,
+        at: Option<&str>,
+    ) -> Result<Repair, AdminError> {
+        let Some(address) = at else {
+            return self
+                .ask(async |client| client.repair(wish.clone()).await)
+                .await;
+        };
+        let Some(client) = self.client_of(address).await else {
+            let why = format!("the node's address `{address}` is none");
+            return Err(AdminError::Unreachable(why));
+        };
+        client.repair(wish.clone()).await.map_err(admin_error)
     }
 
     /// Has a change of the cluster's nodes recorded. The view shows how far it is.

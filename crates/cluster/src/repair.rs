@@ -66,13 +66,18 @@ impl ClusterHandle {
     pub async fn repair_meta(&self, lost: BTreeSet<NodeId>) -> Result<Arc<View>, RepairError> {
         let shared = self.shared();
         let _one = shared.adoption.lock().await;
-        let old = shared.group.send_replace(None).ok_or(RepairError::NoGroup)?;
+        let old = shared
+            .group
+            .send_replace(None)
+            .ok_or(RepairError::NoGroup)?;
         let from = old.replica();
         old.stop().await;
         let begun = shared.begin_anew(from, self.identity().node, lost).await;
         let replica = begun.as_ref().map_or(from, |(replica, _)| *replica);
         let group = shared.start_group(replica).await;
-        shared.group.send_replace(Some(group.map_err(RepairError::Start)?));
+        shared
+            .group
+            .send_replace(Some(group.map_err(RepairError::Start)?));
         let (replica, view) = begun.map_err(RepairError::Copy)?;
         tracing::warn!(
             %from, to = %replica, version = view.version,
@@ -214,8 +219,12 @@ impl Shared {
         let older = older.filter(|(group, id)| *group == GroupId::Meta && *id < replica);
         for (group, id) in older {
             match self.deps.groups.store.remove(group, id).await {
-                Ok(()) => tracing::info!(replica = %id, "a replica of the former metadata group is removed"),
-                Err(error) => tracing::warn!(replica = %id, %error, "a former replica's files stay"),
+                Ok(()) => {
+                    tracing::info!(replica = %id, "a replica of the former metadata group is removed")
+                }
+                Err(error) => {
+                    tracing::warn!(replica = %id, %error, "a former replica's files stay")
+                }
             }
         }
     }

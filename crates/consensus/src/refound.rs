@@ -121,7 +121,11 @@ pub async fn refound<M: StateMachine>(
             last_membership: StoredMembership::new(Some(log_id(at)), members),
         };
         let snapshots = store.snapshots(group, replica)?;
-        snapshots.write(&meta, state.as_mut() as &mut dyn FrozenState, Haste::Hurried)
+        snapshots.write(
+            &meta,
+            state.as_mut() as &mut dyn FrozenState,
+            Haste::Hurried,
+        )
     });
     written.await.map_err(stored)?;
     Ok(founded)
@@ -141,7 +145,10 @@ fn replay<M: StateMachine>(
             return Ok(last);
         }
         let entries = log.read(from, end.saturating_add(1), PAGE)?;
-        if entries.first().is_none_or(|first| first.log_id.index != from) {
+        if entries
+            .first()
+            .is_none_or(|first| first.log_id.index != from)
+        {
             let text = format!("the log has a hole at entry {from}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }

@@ -87,6 +87,14 @@ async fn a_replica_that_runs_or_has_nothing_is_no_beginning() {
     let deps = cluster.deps(ReplicaId(1));
     let found = |_: &mut Counter, _: LogPosition| Ok(FRESH);
     let from = ReplicaId(8);
-    let nothing = refound(&deps, GROUP, from, Counter::default(), Arc::new(Numbers), found).await;
+    let nothing = refound(
+        &deps,
+        GROUP,
+        from,
+        Counter::default(),
+        Arc::new(Numbers),
+        found,
+    )
+    .await;
     assert!(matches!(nothing, Err(RefoundError::Nothing(ReplicaId(8)))));
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use fanfare_tests::cluster::{Cluster, Setup};
 use fanfare_tests::wait::{soon, until};
 use fanfare_tests::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
+use fanfare_tests::wire::grpc::pb::topic_admin_client::TopicAdminClient;
 use fanfare_tests::wire::grpc::{self, pb};
 use fanfare_tests::wire::http;
 use fanfare_tests::wire::seen::Seen;
@@ -28,7 +29,11 @@ async fn look(cluster: &Cluster, shard: u32) -> Result<pb::RepairResponse> {
         shard,
         ..Default::default()
     };
-    Ok(admin(cluster).await?.repair_shard(asked).await?.into_inner())
+    Ok(admin(cluster)
+        .await?
+        .repair_shard(asked)
+        .await?
+        .into_inner())
 }
 
 fn lost() -> Vec<String> {
@@ -88,8 +93,15 @@ async fn gap(cluster: &Cluster, topic: &str, cursor: &str) -> Result<(Session, S
 }
 
 async fn published(cluster: &Cluster, topic: &str, text: &str) -> Result<()> {
-    until("an ack", SOON, || http::publish(&cluster.node(0).edge, topic, text)).await?;
-    Ok(())
+    let edge = &cluster.node(0).edge;
+    // With a key, so that a sending of unknown fate may be repeated.
+    let path = format!("/v1/publish?topic={topic}&key={text}");
+    until("an ack", SOON, || async {
+        let answer = http::post(edge, &path, "text/plain", text.to_owned()).await?;
+        ensure!(answer.status.is_success(), "{}", answer.text());
+        Ok(())
+    })
+    .await
 }
 
 #[test]
@@ -100,11 +112,15 @@ fn two_lost_disks_of_three_close_all_until_an_operator_accepts_the_loss() -> Res
     };
     Cluster::run_with(setup, async |cluster| {
         cluster.publish(0, DURABLE, 1..=5).await?;
-        let rules = pb::Rules {
-            class: pb::Class::Ephemeral.into(),
-            ..Default::default()
+        let rule = pb::PutRuleRequest {
+            pattern: "cursors.*".to_owned(),
+            rules: Some(pb::Rules {
+                class: pb::Class::Ephemeral.into(),
+                ..Default::default()
+            }),
         };
-        cluster.put_rule("cursors.*", rules).await?;
+        let channel = grpc::channel(&cluster.node(0).grpc).await?;
+        TopicAdminClient::new(channel).put_rule(rule).await?;
         cluster.publish(0, EPHEMERAL, 1..=2).await?;
         let durable = read(cluster, DURABLE, 3).await?;
         let ephemeral = read(cluster, EPHEMERAL, 2).await?;
@@ -122,7 +138,7 @@ fn two_lost_disks_of_three_close_all_until_an_operator_accepts_the_loss() -> Res
         until("a definite refusal", SOON, || async {
             let answer = http::post(
                 &cluster.node(0).edge,
-                &format!("/v1/topics/{DURABLE}"),
+                &format!("/v1/publish?topic={DURABLE}"),
                 "text/plain",
                 "lost",
             )
@@ -157,7 +173,11 @@ fn two_lost_disks_of_three_close_all_until_an_operator_accepts_the_loss() -> Res
         ensure!(reason == "data_loss", "{reason}");
         for text in ["4", "5"] {
             let message = soon("what survived", SOON, session.message()).await??;
-            ensure!(message.text() == text, "{} instead of {text}", message.text());
+            ensure!(
+                message.text() == text,
+                "{} instead of {text}",
+                message.text()
+            );
         }
         published(cluster, DURABLE, "6").await?;
         let message = soon("what is new", SOON, session.message()).await??;

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use fanfare_consensus::{GroupId, LogPosition, RefoundError, StartError, StateMachine as _, refound};
+use fanfare_consensus::{
+    GroupId, LogPosition, RefoundError, StartError, StateMachine as _, refound,
+};
 use fanfare_core::id::ShardId;
 use fanfare_core::shard::{Command, Entry};
 use fanfare_core::view::Repaired;

@@ -23,6 +23,7 @@ pub enum ClusterCommand {
     Replace(Replace),
     Transfer(Transfer),
     Upgrade(Upgrade),
+    Repair(Repair),
 }
 
 /// Make the cluster, once, of the seeds of one node. All of them must be up.
@@ -58,6 +59,54 @@ pub struct Upgrade {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Show what is left of a shard, or of the metadata, that lost the majority of its replicas; and begin
+/// it anew from the best copy, if the loss is accepted.
+#[derive(Debug, Group)]
+#[command(after_help = "\
+Examples:
+  fanfare cluster repair 12                                    what is left of shard 12
+  fanfare cluster repair metadata --lost n2,n3 --accept-data-loss
+  fanfare cluster repair all --accept-data-loss
+
+Two disks of three destroyed: first the metadata, then all shards, then replace the lost nodes. While
+nodes may come back with their data, start them instead: nothing is lost then.")]
+pub struct Repair {
+    /// A shard's number, `all` for every shard without a leader, or `metadata`.
+    #[arg(value_name = "SHARD", value_parser = repair_target)]
+    pub target: RepairTarget,
+    /// What only the lost replicas had is lost for ever; readers are told by a gap `data_loss`.
+    #[arg(long)]
+    pub accept_data_loss: bool,
+    /// Silent nodes (names or ids, divided by commas) that will never come back with their data. They
+    /// are refused if they do.
+    #[arg(long, value_delimiter = ',', value_name = "NODES")]
+    pub lost: Vec<String>,
+    #[command(flatten)]
+    pub reach: Reach,
+    /// Print JSON, one object a group.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is to be repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepairTarget {
+    Metadata,
+    Shard(u32),
+    All,
+}
+
+fn repair_target(text: &str) -> Result<RepairTarget, String> {
+    match text {
+        "metadata" => Ok(RepairTarget::Metadata),
+        "all" => Ok(RepairTarget::All),
+        number => number
+            .parse()
+            .map(RepairTarget::Shard)
+            .map_err(|_| "give a shard's number, `all` or `metadata`".to_owned()),
+    }
 }
 
 /// Show nodes, generations, shards, leaders and replicas that lag.

@@ -27,6 +27,7 @@ pub use snapshot::{Blocks, Frozen, TopicDump};
 
 use crate::dedup::Dedup;
 use crate::name::TopicName;
+use crate::position::Epoch;
 use crate::topic::Topic;
 use tombstones::Tombstones;
 
@@ -67,6 +68,11 @@ impl Shard {
     /// True once `Begin` is applied; before, nothing is placed and nothing can be read.
     pub fn begun(&self) -> bool {
         self.row.begun
+    }
+
+    /// Epochs below this are of streams that ended with a loss an operator accepted; 0 if none did.
+    pub fn repaired(&self) -> Epoch {
+        self.row.repaired
     }
 
     /// Running time, in ms: where a new leader's clock goes on.

@@ -10,7 +10,6 @@ use crate::view::{Refusal, Replica, StoreState, View};
 /// can have given meanwhile, so that none is given twice.
 const REPLICA_STEP: u64 = 1 << 32;
 const NODE_STEP: u64 = 1 << 16;
-const VERSION_STEP: u64 = 1 << 20;
 
 /// Where a shard's group began anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +21,10 @@ pub struct Repaired {
 }
 
 impl View {
+    /// By how much the version rises when the metadata begins anew: more than the lost copies can
+    /// have counted meanwhile.
+    pub const REPAIR_STEP: u64 = 1 << 20;
+
     pub(super) fn repair_shard(
         &mut self,
         base: u64,
@@ -75,7 +78,7 @@ impl View {
         }
         self.next_replica = self.next_replica.saturating_add(REPLICA_STEP);
         self.next_node = self.next_node.saturating_add(NODE_STEP);
-        self.version = self.version.saturating_add(VERSION_STEP);
+        self.version = self.version.saturating_add(Self::REPAIR_STEP);
         // Shards may have rules that only the lost copies knew: these are newer.
         self.rules.version = self.version;
         let others = self.living().filter(|row| row.id != node);
@@ -94,8 +97,8 @@ mod tests {
     use super::*;
     use crate::id::DiskId;
     use crate::placement;
-    use crate::view::stories::{addresses, begin_all, cluster, done, refused};
     use crate::view::Command;
+    use crate::view::stories::{addresses, begin_all, cluster, done, refused};
 
     fn repair(view: &View, shard: u32, from: ReplicaId) -> Command {
         Command::RepairShard {
@@ -118,13 +121,22 @@ mod tests {
         for node in [2, 3] {
             done(&mut view, &Command::RecordDataLoss { node: NodeId(node) });
         }
-        assert!(matches!(refused(&mut view, &stale), Refusal::StalePlan { .. }));
+        assert!(matches!(
+            refused(&mut view, &stale),
+            Refusal::StalePlan { .. }
+        ));
         let fresh = ReplicaId(view.next_replica);
         let now = repair(&view, 0, old);
         done(&mut view, &now);
         let row = &view.shards[0];
         assert_eq!(row.present().map(|r| r.id).collect::<Vec<_>>(), [fresh]);
-        assert_eq!(row.repaired, Some(Repaired { from: old, to: fresh }));
+        assert_eq!(
+            row.repaired,
+            Some(Repaired {
+                from: old,
+                to: fresh
+            })
+        );
         assert!(view.has_left(ShardId(0), old));
         // The copy of the group before is no beginning of another one.
         let again = repair(&view, 0, old);
@@ -160,7 +172,10 @@ mod tests {
         let store = |id| view.nodes[&NodeId(id)].store;
         assert_eq!(store(2), StoreState::DataLoss);
         assert_eq!(store(4), StoreState::ReadWrite);
-        let voters: Vec<_> = placement::meta_voters(&view).iter().map(|r| r.node).collect();
+        let voters: Vec<_> = placement::meta_voters(&view)
+            .iter()
+            .map(|r| r.node)
+            .collect();
         assert_eq!(voters, [NodeId(1), NodeId(4)]);
         let lost_one = view.repair_meta(NodeId(2), &BTreeSet::new());
         assert_eq!(lost_one, Err(Refusal::DataLoss { node: NodeId(2) }));

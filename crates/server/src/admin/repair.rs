@@ -24,7 +24,10 @@ impl Admin {
             let why = format!("there is no shard {shard}");
             return Err(Refusal::new(Code::InvalidArgument, why).field("shard"));
         }
-        let lost = wish.lost.iter().map(|name| Ok(named(&view, name, "lost")?.id));
+        let lost = wish
+            .lost
+            .iter()
+            .map(|name| Ok(named(&view, name, "lost")?.id));
         let lost: BTreeSet<NodeId> = lost.collect::<Result<_, Refusal>>()?;
         let findings = self.findings(wish.shard, &lost).await?;
         let Verdict::Ready { node, replica } = findings.verdict else {
