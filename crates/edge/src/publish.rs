@@ -127,18 +127,28 @@ impl PublishStream {
     /// Waits for room for a draft that takes so many bytes ([`Draft::cost`]): at most
     /// `room_wait`, then `overloaded`. Await one before the next, so that the order is yours.
     pub async fn room(&self, cost: u64) -> Result<Room, Refusal> {
+        self.permit(cost).await.map(Room)
+    }
+
+    /// Waits, as long, for more room for the same draft.
+    pub async fn more(&self, room: &mut Room, bytes: u64) -> Result<(), Refusal> {
+        room.0.merge(self.permit(bytes).await?);
+        Ok(())
+    }
+
+    async fn permit(&self, cost: u64) -> Result<OwnedSemaphorePermit, Refusal> {
         let most = self.shared.limits.bytes;
         let bytes = u32::try_from(cost).map_or(most, |cost| cost.min(most));
         let room = self.shared.room.clone();
         if let Ok(permit) = room.clone().try_acquire_many_owned(bytes) {
-            return Ok(Room(permit));
+            return Ok(permit);
         }
         let permit = tokio::select! {
             biased;
             permit = room.acquire_many_owned(bytes) => permit.ok(),
             () = self.shared.clock.sleep(self.shared.limits.room_wait) => None,
         };
-        permit.map(Room).ok_or_else(|| {
+        permit.ok_or_else(|| {
             self.shared.metrics.overloaded.inc();
             let why = "too many bytes of publishes are in flight on this node";
             Refusal::of_publish(Code::Overloaded, why).retry_after(1_000)

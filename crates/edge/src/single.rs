@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fanfare_core::code::{Code, Outcome};
 use fanfare_core::message::{Ack, Content, ContentType, Draft, Meta};
 use fanfare_core::receipt::{Receipt, Refusal};
@@ -17,6 +17,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::http::Call;
 use crate::problem::{bare, problem, with_status};
+use crate::publish::{PublishStream, Room};
 
 /// Why there is no receipt.
 enum Ended {
@@ -60,17 +61,15 @@ async fn attempt(call: &Call<'_>, body: Body) -> Result<Receipt, Ended> {
         key_age: call.once(KEY_AGE)?,
     };
     let limits = call.limits();
-    let size = length(&call.headers).unwrap_or(limits.payload as u64);
-    if size > limits.payload as u64 {
+    if length(&call.headers).is_some_and(|size| size > limits.payload as u64) {
         return Err(too_large(limits.payload).into());
     }
     let stream = state.publisher.stream();
-    // Room is taken before the bytes are read, for all that the draft may hold.
-    let room = stream.room(size.saturating_add(head_cost(&query))).await?;
+    let mut room = stream.room(head_cost(&query)).await?;
     let timeout = state.config.publish.body_timeout;
     let payload = tokio::select! {
         biased;
-        payload = collect(body, limits.payload) => payload?,
+        payload = collect(body, limits.payload, &stream, &mut room) => payload?,
         () = state.deps.clock.sleep(timeout) => {
             return Err(Ended::NoBody(StatusCode::REQUEST_TIMEOUT));
         }
@@ -101,12 +100,37 @@ fn head_cost(query: &PublishQuery) -> u64 {
     empty.cost() + KEY_AND_TYPE
 }
 
-async fn collect(body: Body, limit: usize) -> Result<Bytes, Ended> {
-    match Limited::new(body, limit).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(why) if why.is::<LengthLimitError>() => Err(too_large(limit).into()),
-        Err(_) => Err(Ended::NoBody(StatusCode::BAD_REQUEST)),
+/// The whole body. Room is taken for what has come, not for what was announced: who sends nothing
+/// keeps no room from others.
+async fn collect(
+    body: Body,
+    limit: usize,
+    stream: &PublishStream,
+    room: &mut Room,
+) -> Result<Bytes, Ended> {
+    let mut body = Limited::new(body, limit);
+    let mut whole = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(why) if why.is::<LengthLimitError>() => return Err(too_large(limit).into()),
+            Err(_) => return Err(Ended::NoBody(StatusCode::BAD_REQUEST)),
+        };
+        // Trailers say nothing here.
+        let Ok(piece) = frame.into_data() else {
+            continue;
+        };
+        stream.more(room, piece.len() as u64).await?;
+        if whole.is_empty() {
+            whole = piece;
+        } else {
+            // Without a copy if nobody else holds what came so far.
+            let mut longer = BytesMut::from(whole);
+            longer.extend_from_slice(&piece);
+            whole = longer.freeze();
+        }
     }
+    Ok(whole)
 }
 
 fn too_large(limit: usize) -> Refusal {
@@ -159,3 +183,6 @@ pub(crate) fn length(headers: &HeaderMap) -> Option<u64> {
         .parse()
         .ok()
 }
+
+#[cfg(test)]
+mod tests;
