@@ -85,16 +85,13 @@ impl Actor for RelayActor {
         // Cleared before looking: what comes after this kicks again.
         worker.kicked.store(false, Ordering::Release);
         let work = std::mem::take(&mut *locked(&worker.inbox));
+        let _given_back_at_the_end = Credit::of(&work);
         let mut batch = Batch::default();
         for piece in work {
             state.relays.take(piece, &mut batch);
         }
         for (relay, news) in batch.news.into_values() {
             give(&relay, &news).await;
-        }
-        // Only now: what sessions have not been given yet must not be followed by more.
-        for (link, bytes) in batch.credit {
-            link.credit(bytes);
         }
         Ok(())
     }
@@ -105,7 +102,28 @@ impl Actor for RelayActor {
 struct Batch {
     /// By topic hash and address.
     news: BTreeMap<(u64, usize), (Arc<Relay>, News)>,
-    credit: Vec<(Arc<Link>, u64)>,
+}
+
+/// Credit of the runs in hand. It is given back once sessions have them, so that no more follows
+/// before; and should that end by a panic too, or the link would be narrower for good.
+struct Credit(Vec<(Arc<Link>, u64)>);
+
+impl Credit {
+    fn of(work: &[Work]) -> Self {
+        let cost = |piece: &Work| match piece {
+            Work::Run(link, _, _, run) => Some((link.clone(), run.cost())),
+            Work::Attached(..) | Work::Ended(..) | Work::Lost(..) | Work::Page(..) => None,
+        };
+        Self(work.iter().filter_map(cost).collect())
+    }
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        for (link, bytes) in self.0.drain(..) {
+            link.credit(bytes);
+        }
+    }
 }
 
 /// What sessions of one topic are told.
@@ -152,7 +170,6 @@ impl Relays {
         match work {
             Work::Attached(link, relay, attached) => self.attached(&link, &relay, attached, batch),
             Work::Run(link, relay, id, run) => {
-                batch.credit.push((link.clone(), run.cost()));
                 if is_on(&relay, &link, id) && !self.push_run(&relay, run, batch) {
                     // Something between is missing: begin again at the last position.
                     link.detach(id);

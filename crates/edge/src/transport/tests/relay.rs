@@ -1,11 +1,16 @@
 //! What happens to a topic's attachment while sessions listen: they must not notice.
 
+use std::sync::Arc;
+
+use fanfare_core::gap::Policy;
 use fanfare_core::name::TopicName;
+use fanfare_core::receipt::Refusal;
 use fanfare_core::relay::LINGER;
 use fanfare_core::rule::{RuleLayer, RuleTable};
 
 use super::client::{Events, get, one, subscribed};
 use crate::config::{EdgeConfig, SessionLimits};
+use crate::relay::{Block, Outlet};
 use crate::session::stage::Theatre;
 use crate::testing::NODES;
 
@@ -324,5 +329,52 @@ async fn a_leader_that_says_nothing_is_not_waited_for_without_end() {
     assert!(answer.body.contains("\"not_ready\""), "{}", answer.body);
     let took = (theatre.deps.clock.now() - begin).as_secs();
     assert!((5..7).contains(&took), "{took} s");
+    theatre.close().await;
+}
+
+/// A session whose delivery fails.
+struct Bomb;
+
+impl Outlet for Bomb {
+    fn offer(&self, _sub: u64, blocks: &[Block], _moved: bool) {
+        assert!(blocks.is_empty(), "as the test wants it");
+    }
+
+    fn rule(&self, _sub: u64, _policy: Policy) {}
+
+    fn lost(&self, _sub: u64, _why: &Refusal) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_actor_that_fails_with_runs_in_hand_does_not_narrow_its_link() {
+    let theatre = opened().await;
+    let mut table = RuleTable::default();
+    table.version = 1;
+    let layer = RuleLayer {
+        retain_bytes: Some(1 << 30),
+        ..RuleLayer::default()
+    };
+    assert!(table.put(">".parse().unwrap(), layer));
+    theatre.stage.rules(&table);
+    let mut events = listening(&theatre).await;
+    let relay = theatre.sessions().relays().lease(&"news".parse().unwrap());
+    let bomb: Arc<dyn Outlet> = Arc::new(Bomb);
+    let key = relay.join(0, Arc::downgrade(&bomb));
+    // More than a link's whole credit.
+    let large = "x".repeat(60_000);
+    for _ in 0..80 {
+        let at = theatre.stage.publish("news", &large);
+        assert_eq!(one(events.frame().await), format!("{at} {large}"));
+        theatre
+            .until("the relay is attached again", || {
+                theatre.stage.attachments() == 1 && relay.stand(at).is_some()
+            })
+            .await;
+    }
+    relay.leave(key);
+    drop(relay);
+    hears(&theatre, &mut events, "after all").await;
+    assert_eq!(theatre.stage.reads().1, 0, "all of it came live");
+    drop(events);
     theatre.close().await;
 }
