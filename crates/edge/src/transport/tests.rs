@@ -8,6 +8,7 @@
 mod client;
 mod grpc;
 mod poll;
+mod pulse;
 mod relay;
 mod sse;
 mod tail;

@@ -11,7 +11,7 @@ use super::client::{Socket, briefs, one, subscribed};
 use crate::config::EdgeConfig;
 use crate::session::stage::Theatre;
 
-async fn theatre() -> Theatre {
+pub(super) async fn theatre() -> Theatre {
     Theatre::open(EdgeConfig::default()).await
 }
 
@@ -29,7 +29,7 @@ async fn greeted(theatre: &Theatre) -> Socket {
     socket
 }
 
-fn many(slow: Slow) -> RuleTable {
+pub(super) fn many(slow: Slow) -> RuleTable {
     let mut table = RuleTable::default();
     table.version = 1;
     let layer = RuleLayer {
@@ -259,79 +259,6 @@ async fn bad_frames_are_answered_and_worse_ones_end_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_says_nothing_is_sent_away() {
-    let theatre = theatre().await;
-    let mut silent = Socket::open(&theatre, "/v1/ws").await;
-    assert_eq!(silent.ending().await, ("hello_timeout".to_owned(), 4002));
-    drop(silent);
-    theatre.close().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_is_gone_without_a_word_is_noticed() {
-    let theatre = theatre().await;
-    let mut socket = Socket::open(&theatre, "/v1/ws?topic=news&heartbeat=5").await;
-    socket.frame().await;
-    subscribed(socket.frame().await);
-    // The connection stays, but nobody reads or answers pings.
-    theatre
-        .until("the session is over", || theatre.sessions().count() == 0)
-        .await;
-    let lived = theatre.deps.clock.now();
-    assert!((20..30).contains(&lived.as_secs()), "{lived:?}");
-    drop(socket);
-    theatre.close().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_answers_pings_is_kept() {
-    let theatre = theatre().await;
-    let mut socket = Socket::open(&theatre, "/v1/ws?topic=news&heartbeat=5").await;
-    socket.frame().await;
-    subscribed(socket.frame().await);
-    for _ in 0..10 {
-        assert_eq!(socket.frame().await, ServerFrame::Heartbeat);
-    }
-    let at = theatre.stage.publish("news", "still here");
-    assert_eq!(one(socket.frame().await), format!("{at} still here"));
-    socket.close().await;
-    theatre.close().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_only_reads_a_busy_topic_is_kept() {
-    let theatre = theatre().await;
-    let mut socket = Socket::open(&theatre, "/v1/ws?topic=news&heartbeat=5").await;
-    socket.frame().await;
-    subscribed(socket.frame().await);
-    for n in 1..=60 {
-        theatre.deps.clock.sleep(Duration::from_secs(2)).await;
-        let at = theatre.stage.publish("news", &n.to_string());
-        assert_eq!(socket.one_item().await, format!("{at} {n}"));
-    }
-    socket.close().await;
-    theatre.close().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_of_a_busy_topic_that_is_gone_without_a_word_is_noticed() {
-    let theatre = theatre().await;
-    let mut socket = Socket::open(&theatre, "/v1/ws?topic=news&heartbeat=5").await;
-    socket.frame().await;
-    subscribed(socket.frame().await);
-    let begin = theatre.deps.clock.now();
-    while theatre.sessions().count() > 0 {
-        // All of it fits on the way to the client, which neither reads nor answers.
-        theatre.stage.publish("news", "?");
-        theatre.deps.clock.sleep(Duration::from_secs(1)).await;
-    }
-    let lived = (theatre.deps.clock.now() - begin).as_secs();
-    assert!((20..30).contains(&lived), "{lived} s");
-    drop(socket);
-    theatre.close().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_slow_reader_gets_everything_in_order_and_stops_nobody() {
     let theatre = theatre().await;
     theatre.stage.rules(&many(Slow::CatchUp));
@@ -363,26 +290,6 @@ async fn a_slow_reader_gets_everything_in_order_and_stops_nobody() {
     }
     fast.close().await;
     slow.close().await;
-    theatre.close().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reader_that_takes_nothing_is_sent_away() {
-    let theatre = theatre().await;
-    theatre.stage.rules(&many(Slow::CatchUp));
-    let mut socket = Socket::with_room(&theatre, "/v1/ws?topic=news", 300).await;
-    socket.frame().await;
-    subscribed(socket.frame().await);
-    for _ in 0..100 {
-        theatre.stage.publish("news", &"z".repeat(1_000));
-    }
-    let begin = theatre.deps.clock.now();
-    theatre
-        .until("the session is over", || theatre.sessions().count() == 0)
-        .await;
-    let lived = (theatre.deps.clock.now() - begin).as_secs();
-    assert!((60..70).contains(&lived), "{lived} s");
-    drop(socket);
     theatre.close().await;
 }
 
