@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 
 use crate::auth::{Bearer, presented};
 use crate::cors::{Origin, host_allowed};
+use crate::cut::Cut;
 use crate::problem::problem;
 use crate::routes::{HOME, Route, explain};
 use crate::sessions::Sessions;
@@ -90,8 +91,10 @@ async fn guarded(front: &Front, request: Request<Body>, id: &str, origin: &Origi
         response.headers_mut().insert(header::ALLOW, allow);
         return response;
     }
-    // A browser's page may send both without asking first; all other answers it cannot read.
-    if *origin == Origin::Refused && (posted || route == Route::Ws) {
+    // A browser's page may send both without asking first; a stream would be held for a page that
+    // cannot read it, as it can read no other answer.
+    let streams = matches!(route, Route::Ws | Route::Sse | Route::Tail);
+    if *origin == Origin::Refused && (posted || streams) {
         let why = "the page's Origin is not in `edge.allowed_origins`";
         return refuse(Code::OriginNotAllowed, why);
     }
@@ -107,6 +110,7 @@ async fn routed(
 ) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map(|from| from.0.ip());
+    let cut = request.extensions().get::<Cut>().cloned();
     let call = Call {
         front,
         query: request.uri().query().unwrap_or("").to_owned(),
@@ -135,11 +139,11 @@ async fn routed(
             transport::ws::serve(sessions, request, opening)
         }
         Route::Sse => match call.reader(ReadRoute::Sse) {
-            Ok((query, bearer)) => transport::sse::serve(sessions, query, bearer).await,
+            Ok((query, bearer)) => transport::sse::serve(sessions, query, bearer, cut).await,
             Err(refusal) => Err(refusal),
         },
         Route::Tail => match call.reader(ReadRoute::Tail) {
-            Ok((query, bearer)) => transport::tail::serve(sessions, query, bearer).await,
+            Ok((query, bearer)) => transport::tail::serve(sessions, query, bearer, cut).await,
             Err(refusal) => Err(refusal),
         },
         Route::Poll => match call.reader(ReadRoute::Poll) {

@@ -5,6 +5,7 @@ mod auth;
 mod batch;
 pub mod config;
 mod cors;
+mod cut;
 pub mod directory;
 mod grpc_publish;
 mod http;
@@ -24,6 +25,7 @@ mod testing;
 pub mod topics;
 mod transport;
 
+pub use cut::Cut;
 pub use metrics::Metrics;
 
 use std::sync::Arc;

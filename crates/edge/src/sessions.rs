@@ -14,6 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Bearer;
+use crate::cut::Cut;
 use crate::metrics::Metrics;
 use crate::reading::Reading;
 use crate::relay::{Relays, locked, supervise};
@@ -45,9 +46,17 @@ pub(crate) struct Vitals {
     /// ms of the clock when the client was last heard.
     heard_ms: AtomicU64,
     expires_ms: Option<u64>,
+    cut: Option<Cut>,
 }
 
 impl Vitals {
+    /// Ends the stream of a client that takes nothing, if there is one: its body is not looked at.
+    pub(crate) fn cut(&self) {
+        if let Some(cut) = &self.cut {
+            cut.now();
+        }
+    }
+
     pub(crate) fn set_heartbeat(&self, heartbeat: Duration) {
         self.heartbeat_ms
             .store(millis(heartbeat), Ordering::Relaxed);
@@ -118,6 +127,8 @@ pub(crate) struct Opening {
     pub(crate) open: bool,
     /// Of a WebSocket's URL: where topics go on that are subscribed later.
     pub(crate) cursor: Option<Cursor>,
+    /// Of a session that is the answer to a request.
+    pub(crate) cut: Option<Cut>,
     pub(crate) attached: Vec<Attached>,
     pub(crate) wishes: Vec<Wish>,
     /// By which the session's delivery tells its actor of lost topics.
@@ -217,6 +228,7 @@ impl Sessions {
             heartbeat_ms: AtomicU64::new(millis(opening.heartbeat)),
             heard_ms: AtomicU64::new(millis(self.state.deps.clock.now())),
             expires_ms: opening.bearer.expires_ms,
+            cut: opening.cut.clone(),
         })
     }
 
@@ -242,6 +254,7 @@ impl Sessions {
             heartbeat,
             open,
             cursor,
+            cut: _,
             attached,
             wishes,
             lost,

@@ -152,6 +152,9 @@ impl Actor for SessionActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         if state.over {
+            if matches!(msg, Msg::Tick) {
+                state.leave();
+            }
             return Ok(());
         }
         match msg {
@@ -418,6 +421,7 @@ impl State {
                 self.end(Refusal::new(code, code.title()));
                 if code == Code::SlowConsumer {
                     self.voice.close();
+                    self.vitals.cut();
                 }
                 return;
             }
@@ -426,6 +430,18 @@ impl State {
         }
         if self.expires_in_ms() == Some(0) {
             self.end(Refusal::new(Code::TokenExpired, Code::TokenExpired.title()));
+        }
+    }
+
+    /// The last word was said. A client that does not take even that is not waited for.
+    fn leave(&self) {
+        self.vitals.ticked.store(false, Ordering::Release);
+        let now = self.sessions.state.deps.clock.now();
+        let stall = self.sessions.state.config.sessions.write_stall;
+        let stuck = self.voice.pulse().stuck;
+        if stuck.is_some_and(|then| now.saturating_sub(then) >= stall) {
+            self.voice.close();
+            self.vitals.cut();
         }
     }
 

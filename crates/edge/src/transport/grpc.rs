@@ -192,6 +192,7 @@ async fn subscribe(
         heartbeat: request.heartbeat.unwrap_or(HEARTBEAT),
         open: true,
         cursor: None,
+        cut: None,
         attached,
         wishes: Vec::new(),
         lost,

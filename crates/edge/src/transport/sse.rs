@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::since;
 use crate::auth::Bearer;
+use crate::cut::Cut;
 use crate::session::attach::{Wish, attach_all};
 use crate::session::body::{BodyWire, SessionBody};
 use crate::session::delivery::Delivery;
@@ -26,6 +27,7 @@ pub(crate) async fn serve(
     sessions: &Sessions,
     query: ReadQuery,
     bearer: Bearer,
+    cut: Option<Cut>,
 ) -> Result<Response, Refusal> {
     let carrier = match query.format {
         BodyFormat::Json => Carrier::Sse,
@@ -39,7 +41,7 @@ pub(crate) async fn serve(
         first,
         name: "sse",
     };
-    match stream(sessions, query, bearer, route).await {
+    match stream(sessions, query, bearer, cut, route).await {
         Ok(body) => Ok(answer(body)),
         Err(refusal) => refused(sessions, &refusal).ok_or(refusal),
     }
@@ -87,6 +89,7 @@ pub(super) async fn stream(
     sessions: &Sessions,
     query: ReadQuery,
     bearer: Bearer,
+    cut: Option<Cut>,
     route: Route,
 ) -> Result<Body, Refusal> {
     let seat = sessions.admit()?;
@@ -113,6 +116,7 @@ pub(super) async fn stream(
         heartbeat: query.heartbeat,
         open: true,
         cursor: None,
+        cut,
         attached,
         wishes: Vec::new(),
         lost,

@@ -10,6 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 use super::sse::{Route, stream};
 use crate::auth::Bearer;
+use crate::cut::Cut;
 use crate::sessions::Sessions;
 
 /// Opens a stream of lines; `Err` has a status of its own. `bearer` has not been asked for the
@@ -18,6 +19,7 @@ pub(crate) async fn serve(
     sessions: &Sessions,
     query: ReadQuery,
     bearer: Bearer,
+    cut: Option<Cut>,
 ) -> Result<Response, Refusal> {
     let route = Route {
         route: ReadRoute::Tail,
@@ -25,7 +27,7 @@ pub(crate) async fn serve(
         first: Vec::new(),
         name: "tail",
     };
-    let body = stream(sessions, query, bearer, route).await?;
+    let body = stream(sessions, query, bearer, cut, route).await?;
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(ndjson::CONTENT_TYPE));

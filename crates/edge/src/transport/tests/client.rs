@@ -19,6 +19,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tower::ServiceExt as _;
 
+use crate::Cut;
 use crate::session::stage::{Theatre, pipe};
 
 /// What is waited for comes within this, by the clock of the test.
@@ -78,6 +79,10 @@ async fn respond(
     uri: &str,
     headers: &[(&str, &str)],
 ) -> http::Response<Body> {
+    answered(theatre, request(method, uri, headers)).await
+}
+
+fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> http::request::Builder {
     let mut request = Request::builder()
         .method(method)
         .uri(uri)
@@ -85,6 +90,10 @@ async fn respond(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
+    request
+}
+
+async fn answered(theatre: &Theatre, request: http::request::Builder) -> http::Response<Body> {
     let request = request.body(Body::empty()).unwrap();
     soon("an answer", theatre.router.clone().oneshot(request))
         .await
@@ -102,7 +111,17 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) async fn open(theatre: &Theatre, uri: &str, headers: &[(&str, &str)]) -> Self {
-        let (parts, body) = respond(theatre, "GET", uri, headers).await.into_parts();
+        Self::of(respond(theatre, "GET", uri, headers).await)
+    }
+
+    /// Over a stream that can be cut.
+    pub(super) async fn cuttable(theatre: &Theatre, uri: &str, cut: Cut) -> Self {
+        let request = request("GET", uri, &[]).extension(cut);
+        Self::of(answered(theatre, request).await)
+    }
+
+    fn of(response: http::Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
         let status = parts.status.as_u16();
         let ready = VecDeque::new();
         Self {

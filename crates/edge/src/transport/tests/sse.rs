@@ -1,11 +1,15 @@
 //! Server-sent events.
 
+use std::time::Duration;
+
 use fanfare_core::position::Position;
 use fanfare_core::rule::{Html, RuleLayer, RuleTable};
 use fanfare_protocol::json::server_frame::ServerFrame;
 use fanfare_protocol::sse::SseItem;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Events, get, one, subscribed};
+use crate::Cut;
 use crate::config::EdgeConfig;
 use crate::session::stage::Theatre;
 
@@ -312,5 +316,60 @@ async fn html_that_may_not_be_shown_any_more_is_escaped_for_all() {
         );
     }
     drop((old, new));
+    theatre.close().await;
+}
+
+/// Opens a stream that nobody reads, and waits until it is cut; says after how long.
+async fn unread(theatre: &Theatre, uri: &str, then: impl Future<Output = ()>) -> Duration {
+    let token = CancellationToken::new();
+    let events = Events::cuttable(theatre, uri, Cut::new(token.clone())).await;
+    theatre.stage.publish("news", "unread");
+    let begin = theatre.deps.clock.now();
+    then.await;
+    theatre
+        .until("the stream is cut", || token.is_cancelled())
+        .await;
+    let lived = theatre.deps.clock.now() - begin;
+    // So does hyper, once the stream's task is gone.
+    drop(events);
+    lived
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_client_takes_nothing_is_cut() {
+    let theatre = theatre().await;
+    for uri in ["/v1/sse?topic=news", "/v1/tail?topic=news"] {
+        let lived = unread(&theatre, uri, std::future::ready(())).await;
+        assert!((60..65).contains(&lived.as_secs()), "{uri}: {lived:?}");
+    }
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_told_its_end_and_takes_nothing_is_cut_too() {
+    let theatre = theatre().await;
+    let drained = async {
+        let drained = theatre.edge.drain(Duration::from_secs(1));
+        let soon = tokio::time::timeout(Duration::from_secs(2), drained).await;
+        assert!(soon.is_err(), "its session is still there");
+    };
+    let lived = unread(&theatre, "/v1/sse?topic=news", drained).await;
+    assert!((60..65).contains(&lived.as_secs()), "{lived:?}");
+    theatre.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_stream_is_held_for_a_page_that_may_not_read_it() {
+    let theatre = theatre().await;
+    for uri in ["/v1/sse?topic=news", "/v1/tail?topic=news"] {
+        let foreign = [("origin", "https://evil.example")];
+        let answer = get(&theatre, uri, &foreign).await;
+        assert_eq!(answer.status, 403, "{uri}: {}", answer.body);
+        assert!(
+            answer.body.contains("origin_not_allowed"),
+            "{}",
+            answer.body
+        );
+    }
     theatre.close().await;
 }

@@ -72,6 +72,7 @@ pub(super) async fn run(
         heartbeat: query.heartbeat,
         open: !query.topics.is_empty(),
         cursor: query.cursor,
+        cut: None,
         attached: Vec::new(),
         wishes,
         lost,
