@@ -127,6 +127,15 @@ impl Shared {
         }
     }
 
+    /// Nodes whose disk has no room (R15), this one too.
+    pub(crate) fn full(&self) -> BTreeSet<NodeId> {
+        let seen = self.seen().into_iter();
+        let full = seen.filter(|(_, seen)| seen.alive && seen.beat.full);
+        let own = self.member().filter(|_| self.own_beat().full);
+        let own = own.map(|me| me.node);
+        full.map(|(node, _)| node).chain(own).collect()
+    }
+
     pub(crate) fn seen(&self) -> BTreeMap<NodeId, Seen> {
         let now = self.deps.clock().now();
         let detector = self.detector().clone();

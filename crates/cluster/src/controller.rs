@@ -169,15 +169,6 @@ impl Shared {
         self.ask(wish);
     }
 
-    /// Nodes whose disks are full, by what they say.
-    fn full(&self) -> BTreeSet<NodeId> {
-        let others = self.beats().clone();
-        let others = others.into_iter().filter(|(_, beat)| beat.full);
-        let own = self.member().map(|me| me.node);
-        let own = own.filter(|_| !self.deps.groups.store.log().has_room());
-        others.map(|(node, _)| node).chain(own).collect()
-    }
-
     /// Nodes of the view that are not heard now.
     fn silent(&self, view: &View) -> BTreeSet<NodeId> {
         let me = self.member().map(|me| me.node);

@@ -121,13 +121,7 @@ impl ClusterHandle {
     /// Nodes whose disk has no room (R15): those that said so in their last heartbeat, and this one.
     #[must_use]
     pub fn full(&self) -> BTreeSet<NodeId> {
-        let seen = self.shared.seen().into_iter();
-        let full = seen.filter(|(_, seen)| seen.alive && seen.beat.full);
-        let mut full: BTreeSet<NodeId> = full.map(|(node, _)| node).collect();
-        if self.shared.own_beat().full {
-            full.insert(self.identity.node);
-        }
-        full
+        self.shared.full()
     }
 
     /// Says that this node leaves or pauses: it should lead nothing and get no new sessions. Ends
