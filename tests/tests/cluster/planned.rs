@@ -13,6 +13,7 @@ use fanfare_server::dev::{Act, Times};
 use fanfare_tests::cluster::{Cluster, Setup};
 use fanfare_tests::load::{Plan, Traffic};
 use fanfare_tests::wait;
+use futures_util::future::join_all;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -109,6 +110,22 @@ fn nodes_are_stopped_and_started_one_after_the_other() -> Result<()> {
             traffic.acks(60, SOON).await?;
             cluster.start_node(at).await?;
             traffic.acks(60, SOON).await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn nodes_that_stop_together_wait_for_no_heir_and_come_back() -> Result<()> {
+    story(async |cluster, traffic| {
+        traffic.fault("stop", "all");
+        let stops = (0..3).map(|at| cluster.act(at, Act::Stop));
+        for stopped in join_all(stops).await {
+            stopped?;
+        }
+        let starts = (0..3).map(|at| cluster.start_node(at));
+        for started in join_all(starts).await {
+            started?;
         }
         Ok(())
     })
