@@ -13,7 +13,7 @@ use world::World;
 /// How long one block may take.
 const BLOCK: Duration = Duration::from_secs(120);
 /// Blocks below which the page was not read as it is written.
-const BLOCKS: usize = 4;
+const BLOCKS: usize = 25;
 
 #[test]
 fn every_command_of_the_page_does_what_the_page_says() {

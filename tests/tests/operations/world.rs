@@ -119,6 +119,8 @@ impl World {
         command
             .args(["-c", &text])
             .env("WORLD", world)
+            // What a test need not wait for: nobody has a session here.
+            .env("FANFARE_SHUTDOWN__GRACE", "1s")
             .env("PATH", format!("{}:{path}", world.join("bin").display()))
             .env_remove("FANFARE_GRPC")
             .current_dir(world);
