@@ -7,6 +7,7 @@ mod format;
 mod group;
 mod lost;
 pub mod identity;
+mod inspect;
 mod machine;
 mod metrics;
 mod network;
@@ -18,6 +19,8 @@ mod snapshot;
 mod storage;
 mod store;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod testing;
 pub mod wal;
 mod wire;
@@ -28,6 +31,7 @@ pub use group::{
     SnapshotError, StartError,
 };
 pub use identity::{Identity, IdentityError};
+pub use inspect::{Fault, ReplicaFacts, Report, inspect};
 pub use metrics::Metrics;
 pub use refound::{Founded, RefoundError, refound};
 pub use replicated::{Codec, FrozenState, GroupId, LogPosition, Malformed, OnPoison, StateMachine};

@@ -22,7 +22,8 @@ pub fn values(file: &Path, now: &Values) -> Values {
         write(file, now).unwrap_or_else(|error| panic!("{shown}: {error}"));
     }
     let text = read(file);
-    let text = text.unwrap_or_else(|error| panic!("{shown}: {error}; `just golden` makes new ones"));
+    let text =
+        text.unwrap_or_else(|error| panic!("{shown}: {error}; `just golden` makes new ones"));
     let lines = text.lines().map(|line| {
         let (name, value) = line.split_once(' ').unwrap_or((line, ""));
         let value = of_text(value).unwrap_or_else(|| panic!("{shown}: a bad line for {name}"));
