@@ -24,6 +24,8 @@ use super::window::{Answer, Window};
 /// Patience with a draft of a stream that says none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TIMEOUT_MS: u32 = 30_000;
+/// A client that takes no answer for so long is gone, like one that takes nothing of a session (C25).
+const STALL: Duration = Duration::from_secs(60);
 /// Drafts handed on and answers waiting, beside what the window counts.
 const QUEUE: usize = 64;
 
@@ -192,16 +194,23 @@ impl PublishStream {
                 id,
                 result: Some(result),
             };
-            self.out.send(Ok(answer)).await.map_err(|_| Gone)?;
+            self.say(Ok(answer)).await?;
         }
         Ok(())
+    }
+
+    async fn say(&self, answer: Result<pb::PublishStreamResponse, Status>) -> Result<(), Gone> {
+        match tokio::time::timeout(STALL, self.out.send(answer)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Gone),
+        }
     }
 
     /// The edge answers nothing more.
     async fn end(self, open: bool) {
         if open || !self.window.is_empty() {
             let status = Status::unavailable("the stream ended; what is unanswered is unknown");
-            if self.out.send(Err(status)).await.is_err() {
+            if self.say(Err(status)).await.is_err() {
                 tracing::trace!("the client left before its stream's end");
             }
         }
@@ -215,5 +224,66 @@ async fn reserve(
     match drafts {
         Some(drafts) => drafts.reserve_owned().await.ok(),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_core::code::Code;
+    use fanfare_core::message::Draft;
+    use fanfare_core::receipt::Receipt;
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::public::Caller;
+
+    /// An edge that never answers.
+    struct Silent;
+
+    impl Publisher for Silent {
+        fn payload_limit(&self) -> u64 {
+            1 << 10
+        }
+
+        fn publish(
+            &self,
+            _caller: Caller,
+            _draft: Draft,
+            _within: Duration,
+        ) -> BoxFuture<'static, Result<Receipt, Refusal>> {
+            std::future::pending().boxed()
+        }
+
+        fn publish_stream(
+            &self,
+            _caller: Caller,
+            _drafts: mpsc::Receiver<StreamDraft>,
+        ) -> BoxFuture<'static, Result<mpsc::Receiver<StreamAnswer>, Refusal>> {
+            std::future::pending().boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_answer_for_a_minute_is_gone() {
+        let (out, mut body) = mpsc::channel(1);
+        let stream = PublishStream {
+            door: Arc::new(Silent),
+            id: "r-1".to_owned(),
+            drafts: None,
+            window: Window::default(),
+            held: None,
+            out,
+        };
+        let tell = |seconds| {
+            let refusal = Refusal::of_publish(Code::Overloaded, "no room");
+            let told = stream.tell([(1, Err(refusal))]);
+            tokio::time::timeout(Duration::from_secs(seconds), told)
+        };
+        assert!(matches!(tell(1).await, Ok(Ok(()))));
+        assert!(tell(59).await.is_err(), "it is waited for");
+        assert!(matches!(tell(61).await, Ok(Err(Gone))));
+        assert!(body.recv().await.is_some());
+        assert!(matches!(tell(1).await, Ok(Ok(()))));
     }
 }
