@@ -37,7 +37,26 @@ pub enum Command {
     Pub(Publish),
     Sub(Subscribe),
     Topic(Topic),
+    Doctor(Doctor),
     Version(Version),
+}
+
+/// Look at the data directory of a stopped node: whose it is, what is in it, whether it is sound.
+/// Changes nothing.
+#[derive(Debug, Group)]
+#[command(after_help = "\
+Examples:
+  fanfare doctor /var/lib/fanfare
+  fanfare doctor ./data --json
+
+Exit codes: 0 it is sound, 1 something is wrong (each fault is named with what to do), 2 it cannot
+be read, or a running node has it open.")]
+pub struct Doctor {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Run whole nodes in this process, for trying things out. Open to everybody on this machine.

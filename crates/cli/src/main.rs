@@ -9,6 +9,7 @@ mod args;
 mod calm;
 mod cluster;
 mod dev;
+mod doctor;
 mod failure;
 mod output;
 mod publish;
@@ -43,6 +44,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
         Command::Topic(args) => topic::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Version(args) => output::version(&args),
     }
 }

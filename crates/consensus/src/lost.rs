@@ -59,6 +59,14 @@ impl Losses {
         })
     }
 
+    /// Bytes of a file, or of all files in a directory. Blocks.
+    pub(crate) fn bytes(disk: &dyn Disk, path: &Path) -> io::Result<u64> {
+        let Ok(inside) = disk.list(path) else {
+            return disk.open(path, Open::Read)?.len();
+        };
+        inside.iter().map(|path| Self::bytes(disk, path)).sum()
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

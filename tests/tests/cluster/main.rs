@@ -2,10 +2,12 @@
 //! Nothing acked is lost, nobody is told a thing twice, nobody misses what no gap tells.
 
 mod barriers;
+mod disks;
 mod in_process;
 mod membership;
 mod planned;
 mod processes;
 mod repair;
+mod replacement;
 mod retention;
 mod snapshots;

@@ -151,7 +151,7 @@ impl Output {
 
 impl SnapshotFile {
     /// Opens a snapshot and verifies all of it.
-    pub(super) fn open(disk: &dyn Disk, path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(disk: &dyn Disk, path: PathBuf) -> io::Result<Self> {
         let file: Arc<dyn File> = Arc::from(disk.open(&path, Open::Read)?);
         let length = file.len()?;
         let mut input = Input::open(Arc::clone(&file), &path)?;

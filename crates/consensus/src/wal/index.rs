@@ -309,6 +309,17 @@ impl Index {
         live
     }
 
+    /// Bytes that each replica needs.
+    pub(super) fn live_of_each(&self) -> BTreeMap<u64, u64> {
+        let live = |log: &ReplicaLog| {
+            let entries = log.slots.values().filter_map(|slot| slot.place);
+            let state = log.state.values().map(|(place, _)| *place);
+            entries.chain(state).map(|at| u64::from(at.size)).sum()
+        };
+        let logs = self.replicas.iter();
+        logs.map(|(replica, log)| (*replica, live(log))).collect()
+    }
+
     /// The staging of the slot at `index`, so that a copy of its record can take its place.
     pub(super) fn serial_of(&self, replica: u64, index: u64) -> Option<u64> {
         Some(self.replicas.get(&replica)?.slots.get(&index)?.serial)

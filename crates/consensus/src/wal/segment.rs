@@ -105,6 +105,8 @@ pub(super) struct Whole {
     pub(super) bytes: Vec<u8>,
     /// What is wrong with the file, though its records can be read; the head in `bytes` is right.
     pub(super) flaw: Option<String>,
+    /// Where a file that is too short ends: what stood behind is gone.
+    pub(super) cut: Option<u64>,
 }
 
 /// Reads a segment to look at. The inner error says why nothing of it can be read.
@@ -149,6 +151,7 @@ pub(super) fn read(
     if head.number != number {
         return Ok(Err("the head has another segment's number".to_owned()));
     }
+    let cut = Some(length).filter(|length| *length < head.bytes);
     if head.bytes != length {
         flaw = Some(format!("it has {length} bytes and not {}", head.bytes));
         bytes.resize(usize::try_from(head.bytes).unwrap_or(usize::MAX), 0);
@@ -157,6 +160,7 @@ pub(super) fn read(
         salt: head.salt,
         bytes,
         flaw,
+        cut,
     }))
 }
 

@@ -49,6 +49,8 @@ pub struct Survey {
     pub suspects: Option<BTreeSet<u64>>,
     /// Of each replica with a record.
     pub replicas: BTreeMap<u64, Extent>,
+    /// Bytes that each replica needs.
+    pub live: BTreeMap<u64, u64>,
 }
 
 /// What reading a segment from its beginning meets.
@@ -236,6 +238,10 @@ pub fn survey(disk: &dyn Disk, dir: &Path, lost: &BTreeSet<u64>) -> Result<Surve
             survey.bad.push(stretch(from, to, &what));
             true
         });
+        if let Some(cut) = whole.cut {
+            // No mark of the part that is gone can say how far it was durable.
+            inquest.bad((number, cut.min(end)));
+        }
         survey.segments.push(SegmentFacts {
             path,
             number,
@@ -253,6 +259,7 @@ pub fn survey(disk: &dyn Disk, dir: &Path, lost: &BTreeSet<u64>) -> Result<Surve
     survey.suspects = inquest.end();
     let ids = index.replicas.keys();
     survey.replicas = ids.map(|id| (*id, index.extent(*id))).collect();
+    survey.live = index.live_of_each();
     let suspects = survey.suspects.clone().unwrap_or_default();
     index.replicas.retain(|id, _| !suspects.contains(id));
     if survey.suspects.is_some()

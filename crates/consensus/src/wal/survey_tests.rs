@@ -198,6 +198,10 @@ fn what_no_roster_tells_of_is_not_guessed() {
     let bad = damaged(&disk, &segment_path(1), |bytes| bytes[600] ^= 1);
     let found = survey(&bad, Path::new(DIR), &BTreeSet::new()).unwrap();
     assert_eq!((found.bad.len(), found.suspects), (1, None));
+    // Cut off with all its marks, the log looks like a new one.
+    let cut = damaged(&disk, &segment_path(1), |bytes| bytes.truncate(100));
+    let found = survey(&cut, Path::new(DIR), &BTreeSet::new()).unwrap();
+    assert_eq!((found.bad.len(), found.suspects), (1, None));
     let gone = damaged(&disk, &segment_path(1), Vec::clear);
     let found = survey(&gone, Path::new(DIR), &BTreeSet::new()).unwrap();
     assert_eq!((found.bad.len(), found.suspects), (1, None));
