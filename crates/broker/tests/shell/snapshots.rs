@@ -85,9 +85,13 @@ async fn a_broker_that_comes_back_by_a_snapshot_knows_keys_ends_and_positions() 
     let before = Position::new(next.position.unwrap().epoch.0, 200);
     let after = page(&peer, "news", before, true).await.unwrap();
     let told: Vec<_> = after.messages.iter().map(|m| m.position).collect();
-    let expected: Vec<_> = (201..=203).map(|n| Position::new(before.epoch.0, n)).collect();
+    let expected: Vec<_> = (201..=203)
+        .map(|n| Position::new(before.epoch.0, n))
+        .collect();
     assert_eq!(told, expected);
-    let standing = stand(&peer, wish("old", Since::After(ended)), 0).await.unwrap();
+    let standing = stand(&peer, wish("old", Since::After(ended)), 0)
+        .await
+        .unwrap();
     let Answer::Gap(gap) = standing.answer else {
         panic!("{:?}", standing.answer)
     };

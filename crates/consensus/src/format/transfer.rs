@@ -34,6 +34,8 @@ pub(crate) enum Reply {
     Done(Vote),
     /// What came as a whole is no good snapshot.
     Corrupt(String),
+    /// Nothing is taken: the node takes in as many as it can.
+    Busy,
 }
 
 pub(crate) fn group_number(group: GroupId) -> u64 {
@@ -108,6 +110,7 @@ pub(crate) fn reply(reply: &Reply) -> Bytes {
             out.byte(3);
             out.bytes(why.as_bytes());
         }
+        Reply::Busy => out.byte(4),
     }
     out.finish()
 }
@@ -119,6 +122,7 @@ pub(crate) fn read_reply(body: Bytes) -> Result<Reply, Malformed> {
         1 => Reply::Working,
         2 => Reply::Done(input.vote()?),
         3 => Reply::Corrupt(String::from_utf8_lossy(&input.bytes()?).into_owned()),
+        4 => Reply::Busy,
         other => return Err(malformed(format!("reply to a snapshot: kind {other}"))),
     };
     input.end()?;
@@ -161,6 +165,7 @@ mod tests {
             Reply::Working,
             Reply::Done(vote),
             Reply::Corrupt("a block".to_owned()),
+            Reply::Busy,
         ];
         for said in all {
             assert_eq!(read_reply(reply(&said)).unwrap(), said);

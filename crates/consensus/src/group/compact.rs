@@ -10,13 +10,13 @@ use openraft::{Instant as _, RaftMetrics};
 use super::Group;
 use crate::StateMachine;
 use crate::machine::blocking;
-use crate::raft_types::Types;
+use crate::raft_types::{LogId, Types};
 use crate::snapshot::{Haste, is_full};
 
 /// A last stretch of the log stays for slow followers: this part of what makes a snapshot due.
 const STRETCH: u64 = 4;
-/// For followers that answer and are further behind, so many times that stretch.
-const LONGEST_STRETCH: u64 = 16;
+/// For followers that answer and are further behind, so many times what makes a snapshot due.
+const LONGEST: u64 = 4;
 /// A follower that answered this leader so lately is alive.
 const ALIVE: Duration = Duration::from_secs(3);
 /// How long raft may take to hear of a snapshot that is written.
@@ -163,8 +163,7 @@ impl<M: StateMachine> Group<M> {
 
     fn snapshot_index(&self) -> u64 {
         let metrics = self.raft.metrics();
-        let index = metrics.borrow_watched().snapshot.map_or(0, |id| id.index);
-        index
+        metrics.borrow_watched().snapshot.map_or(0, |id| id.index)
     }
 
     /// Lets go of the log that the snapshot has, but for the newest `stretch` bytes and what
@@ -178,11 +177,15 @@ impl<M: StateMachine> Group<M> {
                 return Ok(());
             };
             let before = |keep| self.log.last_before(replica, snapshot.index, keep);
+            let longest = self.store.limits().snapshot_after.saturating_mul(LONGEST);
+            let Some(upto) = before(stretch) else {
+                return Ok(());
+            };
             let needed = self.needed(&metrics, stretch > 0);
-            let longest = self.store.limits().snapshot_after / STRETCH * LONGEST_STRETCH;
-            match (before(stretch), before(longest)) {
-                (None, _) => return Ok(()),
-                (Some(upto), least) => upto.min(needed.max(least.unwrap_or(0))),
+            let needed = needed.max(before(longest).map_or(0, |last| last + 1));
+            match needed.checked_sub(1) {
+                Some(last) => upto.min(last),
+                None => return Ok(()),
             }
         };
         let purged = self.log.extent(replica).purged.map(|at| at.index);
@@ -193,19 +196,20 @@ impl<M: StateMachine> Group<M> {
         told.map_err(|_| SnapshotError::Stopped)
     }
 
-    /// The last entry that no follower needs which is alive. Who needs what is purged already
-    /// needs a snapshot; the log behind one that is on its way is needed, too.
+    /// The first entry that a follower needs which is alive. Who needs what is purged already needs
+    /// a snapshot; the log behind one that is on its way is needed, too.
     fn needed(&self, metrics: &RaftMetrics<Types<M>>, patient: bool) -> u64 {
-        let purged = metrics.purged.map_or(0, |id| id.index);
+        let next = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
+        let there = next(metrics.purged);
         let mut needed = u64::MAX;
         for (follower, matched) in metrics.replication.iter().flatten() {
             let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(follower));
             let alive = heard.is_some_and(|at| at.is_some_and(|at| at.elapsed() < ALIVE));
-            let matched = matched.map_or(0, |id| id.index);
+            let first = next(*matched);
             if let Some(sent) = self.transfers.to(*follower) {
-                needed = needed.min(sent);
-            } else if patient && alive && *follower != metrics.id && matched >= purged {
-                needed = needed.min(matched);
+                needed = needed.min(sent + 1);
+            } else if patient && alive && *follower != metrics.id && first >= there {
+                needed = needed.min(first);
             }
         }
         needed

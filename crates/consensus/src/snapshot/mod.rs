@@ -70,7 +70,10 @@ impl NodeShare {
 
     fn open(&self) -> io::Result<()> {
         if self.closed.load(Ordering::SeqCst) {
-            return Err(io::Error::new(io::ErrorKind::Interrupted, "the store is closed"));
+            return Err(io::Error::new(
+                io::ErrorKind::Interrupted,
+                "the store is closed",
+            ));
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ pub(crate) struct Receiver<M: StateMachine> {
 
 type Answers = mpsc::Sender<Result<Bytes, WireError>>;
 
-fn failed(why: impl ToString) -> WireError {
+fn failed(why: &(impl ToString + ?Sized)) -> WireError {
     WireError::Unreachable(why.to_string())
 }
 
@@ -116,7 +116,7 @@ impl<M: StateMachine> Receiver<M> {
             snapshots: self.snapshots.clone(),
         };
         let last = match share.receiving.try_acquire() {
-            Err(_) => Err(failed("this node takes in as many snapshots as it can")),
+            Err(_) => Ok(Reply::Busy),
             Ok(_permit) => match self.begin(&mut bodies, &path, &mine).await {
                 Err(ended) => ended,
                 Ok(incoming) => tokio::select! {
@@ -129,7 +129,7 @@ impl<M: StateMachine> Receiver<M> {
         };
         temporary.remove().await;
         match &last {
-            Ok(Reply::Done(_) | Reply::Taken(_) | Reply::Working) => {}
+            Ok(Reply::Done(_) | Reply::Taken(_) | Reply::Working | Reply::Busy) => {}
             Ok(Reply::Corrupt(why)) => self.not_taken(why),
             Err(error) => self.not_taken(&error.to_string()),
         }
@@ -177,7 +177,7 @@ impl<M: StateMachine> Receiver<M> {
             body = bodies.recv() => body.ok_or_else(|| failed("it broke off"))?,
             () = self.snapshots.share().clock.sleep(SILENCE) => return Err(WireError::Timeout),
         };
-        read_part(body).map_err(failed)
+        read_part(body).map_err(|error| failed(&error))
     }
 
     async fn take(
@@ -201,7 +201,7 @@ impl<M: StateMachine> Receiver<M> {
             let end = at.saturating_add(bytes.len() as u64);
             if group != group_number(self.group) || at != out.at() || end > length || end == at {
                 let text = format!("bytes {at} to {end} of group {group} do not fit");
-                return Err(failed(text));
+                return Err(failed(&text));
             }
             let written = blocking(move || out.write(&bytes).map(|()| out)).await;
             out = self.checked(written)?;
@@ -246,7 +246,7 @@ impl<M: StateMachine> Receiver<M> {
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         installed
             .map(|answer| Reply::Done(answer.vote))
-            .map_err(failed)
+            .map_err(|error| failed(&error))
     }
 
     /// This replica's vote, if it is higher than the sender's: who sends leads no more.
@@ -264,7 +264,7 @@ impl<M: StateMachine> Receiver<M> {
             if !is_full(&error) {
                 (self.snapshots.share().on_poison)(&error);
             }
-            failed(error)
+            failed(&error)
         })
     }
 }

@@ -78,7 +78,7 @@ impl Sender {
         let index = file.meta.last_log_id.map_or(0, |id| id.index);
         let _under_way = self.transfers.begin(route.to.0, index);
         let bytes = file.length;
-        tracing::info!(group = ?route.group, to = %route.to, index, bytes, "sends a snapshot");
+        tracing::debug!(group = ?route.group, to = %route.to, index, bytes, "sends a snapshot");
         let (bodies, from_here) = mpsc::channel(usize::try_from(WINDOW).unwrap_or(1) + 1);
         let sending = Sending {
             sender: self,
@@ -99,6 +99,7 @@ impl Sender {
                 metrics.snapshots_sent.inc();
                 tracing::info!(group = ?route.group, to = %route.to, index, "a snapshot has arrived");
             }
+            Err(error) if *error == busy() => {}
             Err(error) => {
                 metrics.snapshots_failed.inc();
                 tracing::warn!(group = ?route.group, to = %route.to, index, %error, "a snapshot did not arrive");
@@ -106,6 +107,11 @@ impl Sender {
         }
         Some(sent)
     }
+}
+
+/// It is tried again like any error, and is none to be counted.
+fn busy() -> WireError {
+    WireError::Unreachable("the other node takes in as many snapshots as it can".to_owned())
 }
 
 struct Sending<'a> {
@@ -137,6 +143,7 @@ impl Sending<'_> {
                     return Err(WireError::Unreachable(text));
                 }
                 Reply::Working => {}
+                Reply::Busy => return Err(busy()),
                 Reply::Done(vote) => return Ok(vote),
                 Reply::Corrupt(why) => {
                     self.look_at_own().await;

@@ -224,6 +224,20 @@ async fn what_is_not_a_whole_snapshot_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_snapshot_that_rots_on_the_senders_disk_is_found_and_written_anew() {
+    let (mut cluster, leader, away, count) = one_left_behind().await;
+    cluster.rot(leader);
+    assert_eq!(cluster.members[&leader].group.due(), None);
+    cluster.start(away).await;
+    let group = cluster.members[&leader].group.clone();
+    soon("the damage", || group.due() == Some(Due::Damaged)).await;
+    assert_eq!(cluster.members[&away].counter.numbers(), numbers(10));
+    group.snapshot(Due::Damaged).await.unwrap();
+    assert_eq!(group.due(), None);
+    cluster.members[&away].holds(&numbers(count)).await;
+}
+
+#[tokio::test]
 async fn a_sender_of_an_old_term_is_told_so() {
     let (mut cluster, leader, away, _) = one_left_behind().await;
     let file = cluster.members[&leader]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_core::id::{ReplicaId, ShardId, Term};
-use fanfare_host::{Disk, Faults, FaultyDisk, MemDisk, RealClock, SystemRng, VolatileDisk};
+use fanfare_host::{Disk, Faults, FaultyDisk, MemDisk, Open, RealClock, SystemRng, VolatileDisk};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -321,6 +321,20 @@ impl Cluster {
 
     pub(crate) fn power(&self, id: ReplicaId) -> Power {
         self.powers[&id].clone()
+    }
+
+    /// Flips a bit in the middle of a replica's snapshot, on its disk.
+    pub(crate) fn rot(&self, id: ReplicaId) {
+        let name = self.files(id).pop().unwrap();
+        let path = format!("/data/replicas/shard-5-{id}/{name}");
+        let file = self.powers[&id]
+            .disk
+            .open(Path::new(&path), Open::Write)
+            .unwrap();
+        let at = file.len().unwrap() / 2;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     }
 
     /// The names of all files of a replica, as its disk has them now.
