@@ -10,7 +10,7 @@ use axum::body::Body;
 use fanfare_host::{Clock, Listener};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::sync::{Notify, Semaphore};
@@ -20,6 +20,7 @@ use tower::{Service, ServiceExt as _};
 use tracing::{debug, warn};
 
 use crate::stall::impatient;
+use crate::streams::{self, Streams};
 
 /// Limits of a door.
 #[derive(Clone, Copy, Debug)]
@@ -155,8 +156,8 @@ pub(crate) async fn accept<S>(
     }
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(limits: &Limits) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -207,6 +208,9 @@ where
     request
         .extensions_mut()
         .insert(axum::extract::ConnectInfo(from));
+    if let Some(cut) = streams::cut() {
+        request.extensions_mut().insert(cut);
+    }
     service.oneshot(request).await
 }
 

@@ -12,5 +12,6 @@ mod metrics;
 pub mod node;
 mod ops;
 mod stall;
+mod streams;
 pub mod telemetry;
 mod wire;
