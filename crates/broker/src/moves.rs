@@ -94,6 +94,9 @@ fn is_near(status: &Status, replica: ReplicaId) -> bool {
 }
 
 #[cfg(test)]
+mod random;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use fanfare_core::id::{NodeId, ShardId};
@@ -187,6 +190,42 @@ mod tests {
             next_step(&row, &status(&[1, 2, 3], &[], &[]), ReplicaId(1)),
             None
         );
+    }
+
+    #[test]
+    fn who_lacks_what_was_there_a_second_ago_is_not_near() {
+        let mut of = status(&[1, 2, 3], &[4], &[(2, 900), (4, 10)]);
+        of.last_index = 5_000;
+        let behind = |pace| {
+            let mut of = of.clone();
+            temper(&mut of, pace);
+            of.behind
+        };
+        assert_eq!(behind(Some(4_990))[1].1, 10);
+        assert_eq!(behind(Some(4_991))[1].1, u64::MAX);
+        assert_eq!(behind(None)[1].1, u64::MAX, "not looked at before");
+        assert_eq!(behind(None)[0].1, 900, "it votes already");
+    }
+
+    #[test]
+    fn a_replica_is_let_go_by_a_committed_change_only() {
+        let mut row = row(&[1, 2, 4]);
+        row.leaving = vec![Replica {
+            id: ReplicaId(3),
+            node: NodeId(3),
+        }];
+        let gone = |members_committed, joint, voters: &[u64]| {
+            let status = Status {
+                members_committed,
+                joint,
+                ..status(voters, &[], &[])
+            };
+            left(&row, &status)
+        };
+        assert_eq!(gone(true, false, &[1, 2, 4]), [ReplicaId(3)]);
+        assert_eq!(gone(false, false, &[1, 2, 4]), []);
+        assert_eq!(gone(true, true, &[1, 2, 4]), []);
+        assert_eq!(gone(true, false, &[1, 2, 3]), []);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod begin;
 mod change;
 mod comeback;
+mod levels;
+mod members;
 mod snapshots;
 mod world;
 

@@ -26,7 +26,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{Cluster, ClusterHandle, Config, Deps, InitError, Routes, StartError, Times};
+use crate::{
+    Admission, Cluster, ClusterHandle, Config, Deps, InitError, Routes, StartError, Times,
+};
 
 /// Nothing in a test takes longer, unless it hangs.
 pub(super) const SOON: Duration = Duration::from_secs(30);
@@ -274,6 +276,10 @@ pub(super) struct World {
     rng: Arc<dyn Rng>,
     /// Bytes of the metadata's log after which a snapshot takes its place.
     pub(super) snapshot_after: u64,
+    /// Of nodes that are switched on from now on.
+    pub(super) level: u32,
+    pub(super) history_budget: u64,
+    admission: Admission,
 }
 
 /// One run of a node.
@@ -300,7 +306,15 @@ impl World {
             disks: tempfile::tempdir().unwrap(),
             rng: Arc::new(SeededRng::new(seed)),
             snapshot_after: 64 << 20,
+            level: fanfare_core::level::KNOWN,
+            history_budget: 0,
+            admission: Admission::Closed,
         }
+    }
+
+    /// The same, whose nodes let others in or not.
+    pub(super) fn admitting(self, admission: Admission) -> Self {
+        Self { admission, ..self }
     }
 
     /// The data directory of a node.
@@ -386,6 +400,8 @@ impl World {
                 propose: millis(5_000),
                 init: millis(20_000),
             },
+            admission: self.admission,
+            history_budget: self.history_budget,
             ..Config::new(
                 name.to_owned(),
                 Addresses {
@@ -393,7 +409,7 @@ impl World {
                     ..Addresses::default()
                 },
                 self.names.iter().map(|name| self::address(name)).collect(),
-                fanfare_core::level::KNOWN,
+                self.level,
             )
         };
         let cluster = Cluster::new(config, deps);

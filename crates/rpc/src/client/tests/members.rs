@@ -28,6 +28,19 @@ async fn members_answer_over_the_wire_as_they_do_here() {
         node: NodeId(5),
     };
     assert_eq!(members.adopt(adopt(5)).await, Err(taken));
+    let named = |name: &str| Card {
+        name: name.to_owned(),
+        ..card()
+    };
+    let name_taken = fanfare_core::view::Refusal::NameTaken { node: NodeId(1) };
+    for (name, answer) in [
+        ("n4", Ok(NodeId(4))),
+        ("stranger", Err(JoinError::Closed)),
+        ("taken", Err(JoinError::Refused(name_taken))),
+        ("early", Err(JoinError::Later("no leader".to_owned()))),
+    ] {
+        assert_eq!(members.join(named(name)).await, answer);
+    }
     let beat = Beat {
         generation: Generation(3),
         view: 8,
@@ -93,7 +106,12 @@ async fn a_proposal_that_was_sent_is_unknown_and_one_that_was_not_is_not() {
 #[tokio::test]
 async fn a_node_tells_of_its_copies() {
     let pair = pair().await;
-    let copies = pair.clients.members(&pair.served.address.to_string()).copies(envelope(2)).await.unwrap();
+    let copies = pair
+        .clients
+        .members(&pair.served.address.to_string())
+        .copies(envelope(2))
+        .await
+        .unwrap();
     assert_eq!(copies.len(), 2);
     assert_eq!((copies[0].shard, copies[0].last), (None, None));
     assert_eq!(copies[1].last.unwrap().index, 8);

@@ -184,6 +184,51 @@ async fn the_view_says_who_leads_and_who_is_behind() {
 }
 
 #[tokio::test]
+async fn changes_of_nodes_reach_the_door_as_they_are_meant() {
+    let public = public().await;
+    let mut admin = ClusterAdminClient::new(public.channel.clone());
+    let node = || "n2".to_owned();
+    let drained = admin
+        .drain_node(pb::DrainNodeRequest { node: node() })
+        .await;
+    let drained = drained.unwrap().into_inner();
+    assert_eq!((drained.node, drained.version), (2, 9));
+    for (fewer_replicas, stay) in [(false, false), (true, false), (false, true)] {
+        let request = pb::RemoveNodeRequest {
+            node: node(),
+            fewer_replicas,
+            stay,
+        };
+        admin.remove_node(request).await.unwrap();
+    }
+    let request = pb::ReplaceNodeRequest {
+        old: node(),
+        new: "n4".to_owned(),
+    };
+    admin.replace_node(request).await.unwrap();
+    let request = pb::TransferShardRequest {
+        shard: 3,
+        node: node(),
+    };
+    admin.transfer_shard(request).await.unwrap();
+    let meant = [
+        ClusterChange::Drain { node: node() },
+        ClusterChange::Remove { node: node() },
+        ClusterChange::RemoveNow { node: node() },
+        ClusterChange::Stay { node: node() },
+        ClusterChange::Replace {
+            old: node(),
+            new: "n4".to_owned(),
+        },
+        ClusterChange::Transfer {
+            shard: ShardId(3),
+            node: node(),
+        },
+    ];
+    assert_eq!(*public.script.changes.lock().unwrap(), meant);
+}
+
+#[tokio::test]
 async fn a_dump_has_every_topic_and_every_row() {
     let public = public().await;
     let mut admin = ClusterAdminClient::new(public.channel.clone());
