@@ -18,6 +18,17 @@ fix:
 test *ARGS:
     cargo nextest run --workspace {{ARGS}}
 
+# A rolling upgrade from the oldest release whose data is read, under load.
+upgrade *ARGS:
+    .ci/upgrade {{ARGS}}
+
+# Write the golden files of formats that have none: of a version directory that is new. Those that
+# are there are never written again.
+golden:
+    FANFARE_GOLDEN=write cargo test -p fanfare-rpc --test golden
+    FANFARE_GOLDEN=write cargo test -p fanfare-consensus --lib golden
+    FANFARE_GOLDEN=write cargo test -p fanfare-protocol --test golden
+
 # The model of core: so many seeds from the first.
 model SEEDS="2000" FIRST="1":
     FANFARE_MODEL_SEEDS={{SEEDS}} FANFARE_MODEL_FIRST={{FIRST}} cargo test --release -p fanfare-core --test model -- --nocapture

@@ -54,6 +54,11 @@ impl Malformed {
         Self::new(field, "missing")
     }
 
+    /// What only a newer binary knows: this replica must not go on.
+    pub(crate) fn newer(field: &'static str) -> Self {
+        Self::new(field, "of a newer feature level than this binary knows")
+    }
+
     /// A value that this version does not know.
     pub(crate) fn unknown(field: &'static str) -> Self {
         Self::new(field, "not a value of this version")

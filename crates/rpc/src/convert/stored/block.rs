@@ -10,7 +10,7 @@ use fanfare_core::id::Term;
 use fanfare_core::position::{Epoch, Offset};
 use fanfare_core::shard::{At, Block, End, Header, Tombstone, TopicRow};
 
-use super::shard::secret;
+use super::shard::{known, secret};
 use crate::convert::content::{self, Metas};
 use crate::convert::{Malformed, id_bytes, id128, required, topic};
 use crate::pb::stored as pb;
@@ -153,7 +153,7 @@ fn header(raw: pbb::Header) -> Result<Header, Malformed> {
         running_ms,
         counter: Epoch(counter),
         hour_counter: Epoch(hour_counter),
-        level,
+        level: known(level)?,
         secret: secret(&raw_secret)?,
         rules: required(rules, "rules")?.try_into()?,
         chain: id128(&chain, "chain")?,

@@ -68,7 +68,8 @@ impl TryFrom<pb::ShardEntry> for Entry {
             command,
         }: pb::ShardEntry,
     ) -> Result<Self, Malformed> {
-        let command = match required(command, "command")? {
+        // A command of a level above this binary's reads as none.
+        let command = match command.ok_or(Malformed::newer("command"))? {
             pbe::Command::Begin(pbe::Begin {
                 epoch_counter,
                 secret: raw,
@@ -76,7 +77,7 @@ impl TryFrom<pb::ShardEntry> for Entry {
             }) => Command::Begin {
                 epoch_counter,
                 secret: secret(&raw)?,
-                level,
+                level: known(level)?,
             },
             pbe::Command::Place(pbe::Place { wall_ms, drafts }) => {
                 let mut metas = Metas::default();
@@ -98,7 +99,7 @@ impl TryFrom<pb::ShardEntry> for Entry {
                 epoch: epoch.map(Epoch),
             },
             pbe::Command::SetRules(table) => Command::SetRules(table.try_into()?),
-            pbe::Command::SetLevel(level) => Command::SetLevel(level),
+            pbe::Command::SetLevel(level) => Command::SetLevel(known(level)?),
             pbe::Command::Trim(pbe::Trim {
                 topic: name,
                 epoch,
@@ -116,6 +117,14 @@ impl TryFrom<pb::ShardEntry> for Entry {
             running_ms,
             command,
         })
+    }
+}
+
+/// A feature level that apply can branch on; a higher one stops the replica.
+pub(super) fn known(level: u32) -> Result<u32, Malformed> {
+    match level <= fanfare_core::level::KNOWN {
+        true => Ok(level),
+        false => Err(Malformed::newer("level")),
     }
 }
 

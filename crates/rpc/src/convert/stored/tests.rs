@@ -90,3 +90,24 @@ fn the_format_of_a_tick_is_pinned() {
     assert_eq!(encode_entry(&entry), stored);
     assert_eq!(decode_entry(&stored), Ok(entry));
 }
+
+/// A replica stops at what it could only apply wrongly.
+#[test]
+fn what_only_a_newer_binary_knows_is_refused_as_such() {
+    let newer = |command| {
+        let entry = Entry {
+            running_ms: 1,
+            command,
+        };
+        decode_entry(&encode_entry(&entry)).unwrap_err().to_string()
+    };
+    let why = newer(Command::SetLevel(fanfare_core::level::KNOWN + 1));
+    assert!(why.contains("newer feature level"), "{why}");
+    // Fields 60 and 61 of an entry and of a command: nothing that there is.
+    let entry = Bytes::from_static(&[1, 0x08, 0x05, 0xe2, 0x03, 0x00]);
+    let why = decode_entry(&entry).unwrap_err().to_string();
+    assert!(why.contains("newer feature level"), "{why}");
+    let command = Bytes::from_static(&[1, 0xea, 0x03, 0x00]);
+    let why = decode_view_command(&command).unwrap_err().to_string();
+    assert!(why.contains("newer feature level"), "{why}");
+}

@@ -476,7 +476,8 @@ impl TryFrom<pb::ViewCommand> for Command {
     type Error = Malformed;
 
     fn try_from(pb::ViewCommand { command }: pb::ViewCommand) -> Result<Self, Malformed> {
-        Ok(match required(command, "command")? {
+        // A command of a level above this binary's reads as none.
+        Ok(match command.ok_or(Malformed::newer("command"))? {
             pbc::Command::Bootstrap(raw) => Self::Bootstrap(bootstrap(raw)?),
             pbc::Command::AddNode(pbc::AddNode {
                 name,

@@ -25,10 +25,15 @@ fn secret() -> impl Strategy<Value = Secret> {
     any::<[u8; 32]>().prop_map(Secret)
 }
 
+/// One that this binary knows.
+fn level() -> impl Strategy<Value = u32> {
+    0..=fanfare_core::level::KNOWN
+}
+
 pub(crate) fn entry() -> impl Strategy<Value = Entry> {
     let epoch = || any::<u64>().prop_map(Epoch);
     let command = prop_oneof![
-        (any::<u64>(), secret(), any::<u32>()).prop_map(|(epoch_counter, secret, level)| {
+        (any::<u64>(), secret(), level()).prop_map(|(epoch_counter, secret, level)| {
             Command::Begin {
                 epoch_counter,
                 secret,
@@ -40,7 +45,7 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
         (topic(), layer()).prop_map(|(topic, own)| Command::Create { topic, own }),
         (topic(), option::of(epoch())).prop_map(|(topic, epoch)| Command::Delete { topic, epoch }),
         table().prop_map(Command::SetRules),
-        any::<u32>().prop_map(Command::SetLevel),
+        level().prop_map(Command::SetLevel),
         (topic(), epoch(), any::<u64>()).prop_map(|(topic, epoch, through)| Command::Trim {
             topic,
             epoch,
@@ -96,7 +101,7 @@ fn topic_row() -> impl Strategy<Value = TopicRow> {
 
 fn header() -> impl Strategy<Value = Header> {
     let numbers = any::<[u64; 7]>();
-    let rest = (any::<bool>(), any::<u32>(), any::<u128>());
+    let rest = (any::<bool>(), level(), any::<u128>());
     (numbers, rest, secret(), table(), option::of(topic())).prop_map(
         |(n, (begun, level, chain), secret, rules, sweep)| Header {
             applied: At {
