@@ -82,6 +82,12 @@ pub(crate) fn storage_full() -> Refusal {
     Refusal::of_publish(Code::StorageFull, detail).retry_after(5_000)
 }
 
+/// Definite: the topic's class is being decided.
+pub(crate) fn rules_changing() -> Refusal {
+    let detail = "the rules have just changed, and drafts judged by the old ones are on their way";
+    Refusal::of_publish(Code::Overloaded, detail).retry_after(100)
+}
+
 /// The publisher's time was over before the draft was proposed.
 pub(crate) fn too_late() -> Refusal {
     Refusal::of_publish(

@@ -36,6 +36,8 @@ pub(crate) struct Intake<R> {
 
 struct Out<R> {
     id: BatchId,
+    /// Of its first work.
+    rules: u64,
     works: Vec<Option<Work>>,
     result: Option<R>,
 }
@@ -84,6 +86,7 @@ impl<R> Intake<R> {
         }
         let (mut works, mut drafts, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut within = Duration::ZERO;
+        let mut rules = None;
         while let Some(work) = self.open.front() {
             let cost = work.draft.cost();
             let full = drafts.len() >= Self::MAX_DRAFTS || bytes + cost > Self::MAX_BYTES;
@@ -99,6 +102,7 @@ impl<R> Intake<R> {
             }
             bytes += cost;
             within = within.max(work.deadline - now).min(Self::MAX_WAIT);
+            rules.get_or_insert(work.rules);
             drafts.push(aged(&work, now));
             work.ticket.propose();
             works.push(Some(work));
@@ -110,6 +114,7 @@ impl<R> Intake<R> {
         self.next += 1;
         self.out.push_back(Out {
             id,
+            rules: rules.unwrap_or(0),
             works,
             result: None,
         });
@@ -168,6 +173,12 @@ impl<R> Intake<R> {
     /// Takes out what was not proposed yet.
     pub(crate) fn take_waiting(&mut self) -> Vec<Work> {
         self.open.drain(..).collect()
+    }
+
+    /// The version of the rules by which the first work that is still here was admitted.
+    pub(crate) fn oldest_rules(&self) -> Option<u64> {
+        let out = self.out.front().map(|out| out.rules);
+        out.or_else(|| self.open.front().map(|work| work.rules))
     }
 
     /// True if nothing is between propose and answer.

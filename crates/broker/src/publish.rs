@@ -151,6 +151,7 @@ impl PublishLink {
             arrived: now,
             deadline,
             room: None,
+            rules: 0,
         }
     }
 
@@ -193,6 +194,8 @@ pub(crate) struct Work {
     pub(crate) deadline: Duration,
     /// Bytes of the shard's room that it takes until it is answered.
     pub(crate) room: Option<OwnedSemaphorePermit>,
+    /// Version of the shard's rules by which it was judged to be for the log.
+    pub(crate) rules: u64,
 }
 
 /// The right to answer one request, once. Dropped unanswered it says what is true: sent back if it

@@ -43,6 +43,8 @@ type BatchResult = Result<(LogPosition, Outcome), ProposeError>;
 pub(crate) enum Msg {
     /// A draft, with the permits for its bytes.
     Publish(Box<Work>),
+    /// A draft that its topic's actor could not take.
+    Returned(Box<Work>),
     /// The result of a batch.
     Settled(BatchId, BatchResult),
     Attach(Arc<DeliveryLink>, Wish),
@@ -89,6 +91,8 @@ pub(crate) struct State {
     proposer: mpsc::Sender<(BatchId, Entry, Duration)>,
     hall: Hall,
     chores: Chores,
+    /// Came back from topics' actors since this node leads no more; answered when the reign ends.
+    returned: Vec<Work>,
     handover: Option<Handover>,
     /// Who should take over when it can, and until when that is waited for.
     wish: Option<(ReplicaId, Duration)>,
@@ -149,6 +153,7 @@ impl Actor for ShardActor {
             proposer,
             hall,
             chores,
+            returned: Vec::new(),
             handover: None,
             wish: None,
             handover_at: Duration::ZERO,
@@ -172,6 +177,7 @@ impl Actor for ShardActor {
         }
         match msg {
             Msg::Publish(work) => state.on_draft(*work, &me).await,
+            Msg::Returned(work) => state.on_returned(*work, &me).await,
             Msg::Settled(id, result) => {
                 state.intake.settle(id, result);
                 state.on_settled(&me).await;
@@ -223,7 +229,7 @@ impl Actor for ShardActor {
 }
 
 impl State {
-    async fn on_draft(&mut self, work: Work, me: &ShardRef) {
+    async fn on_draft(&mut self, mut work: Work, me: &ShardRef) {
         if work.ticket.run_closed() {
             return work.ticket.reroute(self.reign.redirect());
         }
@@ -243,6 +249,7 @@ impl State {
         let (class, past) = {
             let shard = self.reign.replica.read();
             let past = work.draft.key.is_some() && shard.key_is_past(&work.draft.topic, age);
+            work.rules = shard.rules_version();
             (shard.class_of(&work.draft.topic), past)
         };
         if past {
@@ -251,14 +258,38 @@ impl State {
             return work.ticket.refuse(refusal);
         }
         match class {
+            // An earlier draft of the topic may be on its way through the log, by rules that made
+            // the topic durable, and would come after this one (C3).
+            Class::Ephemeral
+                if self
+                    .intake
+                    .oldest_rules()
+                    .is_some_and(|oldest| oldest < work.rules) =>
+            {
+                work.ticket.refuse(fate::rules_changing());
+            }
             Class::Ephemeral => self.hall.publish(work, me).await,
-            Class::Durable if !self.reign.group.has_room() => {
+            Class::Durable if !self.reign.has_room() => {
+                self.metrics.storage_full.inc();
                 work.ticket.refuse(fate::storage_full());
             }
             Class::Durable => {
                 self.intake.admit(work);
                 self.propose();
             }
+        }
+    }
+
+    /// A topic's actor could not take a draft. It is answered here, where those of its stream that
+    /// were proposed after it are known: a draft sent back closes the run, and so says that none of
+    /// them is in the log.
+    async fn on_returned(&mut self, work: Work, me: &ShardRef) {
+        if work.ticket.run_closed() {
+            work.ticket.reroute(self.reign.redirect());
+        } else if self.reign.holds() {
+            self.hall.publish(work, me).await;
+        } else {
+            self.returned.push(work);
         }
     }
 
@@ -367,7 +398,7 @@ impl State {
     fn refuse(&self, msg: Msg) {
         let redirect = self.reign.redirect();
         match msg {
-            Msg::Publish(work) => work.ticket.reroute(redirect),
+            Msg::Publish(work) | Msg::Returned(work) => work.ticket.reroute(redirect),
             Msg::Attach(link, wish) => {
                 link.put(|outbox| outbox.end(wish.attach.id, Ended::NotLeader(redirect)));
             }
@@ -395,7 +426,8 @@ impl State {
             proposed.into_iter().map(Some).collect(),
             "the leader lost its shard",
         );
-        for work in waiting {
+        let returned = std::mem::take(&mut self.returned);
+        for work in returned.into_iter().chain(waiting) {
             work.ticket.reroute(redirect);
         }
         self.end_handover(redirect);

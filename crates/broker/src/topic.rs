@@ -275,12 +275,12 @@ impl State {
     }
 
     fn publish(&mut self, work: Work) {
+        // A pause may lie between admission and here (R2, R12), or the end of its run.
         let Source::Stream(stream) = &mut self.source else {
-            return work.ticket.reroute(self.reign.redirect());
+            return self.give_draft_back(work);
         };
-        // A pause may lie between admission and here (R2, R12).
-        if !self.reign.holds() {
-            return work.ticket.reroute(self.reign.redirect());
+        if !self.reign.holds() || work.ticket.run_closed() {
+            return self.give_draft_back(work);
         }
         if !self.reign.group.hears_majority() {
             return work.ticket.refuse(fate::no_quorum());
@@ -293,6 +293,11 @@ impl State {
             self.audience.offer(&[message]);
         }
         drop(fate::answer(work, &appended.fate, Class::Ephemeral));
+    }
+
+    fn give_draft_back(&self, work: Work) {
+        // A shard's actor that has stopped has answered all it had: then dropping sends it back.
+        self.shard.cast(shard::Msg::Returned(Box::new(work))).ok();
     }
 
     fn stand(&mut self, wish: &StandRequest) -> Result<Standing, NoRead> {

@@ -2,6 +2,7 @@
 //! exist yet (C27), and what waits until a new stream has an epoch.
 
 mod news;
+mod parked;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -20,6 +21,7 @@ use ractor::ActorId;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use self::parked::{Parked, Parking};
 use super::chores::secret;
 use super::{Rows, ShardRef};
 use crate::attended::{Attended, Seat};
@@ -47,8 +49,8 @@ pub(super) struct Hall {
     topics: Rows<Seated>,
     names: HashMap<ActorId, TopicName>,
     absent: Rows<Absent>,
-    /// What waits until the shard has begun, or a stream has an epoch. Bounded by its permits.
-    parked: Vec<Parked>,
+    /// What waits until the shard has begun, or a stream has an epoch.
+    parked: Parking,
     wants_epochs: bool,
 }
 
@@ -64,13 +66,6 @@ struct Seated {
 struct Absent {
     audience: Audience,
     policy: Policy,
-}
-
-enum Parked {
-    Attach(Arc<DeliveryLink>, Wish),
-    Publish(Box<Work>),
-    Stand(StandRequest, oneshot::Sender<Result<Standing, NoRead>>),
-    Page(PageRequest, oneshot::Sender<Result<Page, NoRead>>),
 }
 
 /// Why a topic has no actor.
@@ -99,7 +94,7 @@ impl Hall {
             topics: Rows::new(),
             names: HashMap::new(),
             absent: Rows::new(),
-            parked: Vec::new(),
+            parked: Parking::default(),
             wants_epochs: false,
         }
     }
@@ -174,11 +169,7 @@ impl Hall {
 
     pub(super) fn detach(&mut self, link: LinkId, gone: Vec<(TopicName, AttachId)>) {
         for (topic, id) in gone {
-            let same = |parked: &mut Parked| match parked {
-                Parked::Attach(of, wish) => of.id == link && wish.attach.id == id,
-                Parked::Publish(_) | Parked::Stand(..) | Parked::Page(..) => false,
-            };
-            drop(self.parked.extract_if(.., same).collect::<Vec<_>>());
+            self.parked.detach(link, id);
             if let Some(seated) = self.topics.get_mut(&topic) {
                 seated.tell(topic::Msg::Detach(link, id));
             }
@@ -222,6 +213,9 @@ impl Hall {
         if class == Class::Durable {
             // The class changed twice within a batch: the next sending finds it as it is.
             return work.ticket.refuse(fate::overloaded());
+        }
+        if self.parked.holds_draft_of(&topic) {
+            return self.parked.push(Parked::Publish(Box::new(work)));
         }
         match self.seat(&topic, class, me).await {
             Ok(seated) => seated.tell(topic::Msg::Publish(Box::new(work))),
@@ -405,7 +399,7 @@ impl Hall {
             return;
         }
         self.wants_epochs = false;
-        for parked in std::mem::take(&mut self.parked) {
+        for parked in self.parked.take() {
             match parked {
                 Parked::Attach(link, wish) => self.attach(link, wish, me).await,
                 Parked::Publish(work) => self.publish(*work, me).await,
@@ -416,16 +410,8 @@ impl Hall {
     }
 
     pub(super) async fn on_tick(&mut self, now: Duration, me: &ShardRef) {
-        let late = |parked: &mut Parked| match parked {
-            Parked::Publish(work) => work.deadline <= now,
-            Parked::Stand(_, reply) => reply.is_closed(),
-            Parked::Page(_, reply) => reply.is_closed(),
-            Parked::Attach(..) => false,
-        };
-        for parked in self.parked.extract_if(.., late) {
-            if let Parked::Publish(work) = parked {
-                work.ticket.refuse(fate::too_late());
-            }
+        for work in self.parked.expire(now) {
+            work.ticket.refuse(fate::too_late());
         }
         if !self.wants_epochs && !self.parked.is_empty() {
             self.retry(me).await;
@@ -471,7 +457,7 @@ impl Hall {
             absent.audience.end_all(why);
         }
         let redirect = self.reign.redirect();
-        for parked in std::mem::take(&mut self.parked) {
+        for parked in self.parked.take() {
             match parked {
                 Parked::Attach(link, wish) => {
                     link.put(|outbox| outbox.end(wish.attach.id, why.clone()));

@@ -1,5 +1,6 @@
 //! Ephemeral topics: sequenced by the leader, in no log, with an epoch for each reign.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fanfare_broker::BrokerOptions;
@@ -11,7 +12,7 @@ use fanfare_core::receipt::Reached;
 use fanfare_core::rule::{Class, RuleLayer};
 use fanfare_rpc::topics::TopicCommand;
 
-use crate::people::{Edge, Publisher, draft, keyed, page, stand, texts, wish};
+use crate::people::{Edge, Publisher, draft, keyed, page, placed, stand, texts, wish};
 use crate::world::{SHARD, World, eventually, in_time};
 
 #[tokio::test]
@@ -86,6 +87,32 @@ async fn deleting_ends_the_stream_and_the_next_epoch_is_higher() {
     let new = alice.place(draft("live.a", "y")).await.position.unwrap();
     assert!(new.epoch > old.epoch);
     assert_eq!(new.offset.0, 1);
+}
+
+/// Each delete ends the block of epochs, so the first drafts of each round wait for another one,
+/// while those behind them find it there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drafts_that_wait_for_an_epoch_are_not_overtaken() {
+    let world = World::new(1).await;
+    let mut alice = Publisher::of(&world.node(1).peer);
+    for round in 0..20 {
+        let mut sent = Vec::new();
+        for n in 0..64 {
+            sent.push(alice.send(draft("live.a", &format!("{round}.{n}"))).await);
+        }
+        let mut places = BTreeMap::new();
+        for _ in &sent {
+            let answer = alice.answer().await.expect("the link is open");
+            places.insert(answer.seq, placed(answer.verdict).position);
+        }
+        assert!(places.keys().eq(&sent) && places.values().is_sorted());
+        let delete = TopicCommand::Delete {
+            name: "live.a".parse().unwrap(),
+            epoch: None,
+        };
+        let deleted = world.node(1).peer.topics(SHARD, delete);
+        in_time("delete", deleted).await.unwrap();
+    }
 }
 
 #[tokio::test]
