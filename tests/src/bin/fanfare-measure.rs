@@ -4,7 +4,9 @@
 use std::io::Write as _;
 
 use clap::Parser;
-use fanfare_tests::measure::{self, AckPlan, FanoutPlan, IdlePlan, TransferPlan};
+use fanfare_tests::measure::{
+    self, AckPlan, FailoverPlan, FanoutPlan, IdleClusterPlan, IdlePlan, TopicsPlan, TransferPlan,
+};
 
 /// Figures of this machine. Build with --release before you believe them.
 ///
@@ -20,6 +22,9 @@ enum Command {
     Fanout(FanoutPlan),
     Acks(AckPlan),
     Transfers(TransferPlan),
+    IdleCluster(IdleClusterPlan),
+    Topics(TopicsPlan),
+    Failover(FailoverPlan),
     /// What `fanout` compares with, as a process of its own.
     #[command(hide = true)]
     BareSends {
@@ -38,6 +43,9 @@ fn main() -> anyhow::Result<()> {
         Command::Idle(plan) => runtime.block_on(measure::idle(&plan))?,
         Command::Fanout(plan) => runtime.block_on(measure::fanout(&plan))?,
         Command::Acks(plan) => runtime.block_on(measure::acks(&plan))?,
+        Command::IdleCluster(plan) => runtime.block_on(measure::idle_cluster(&plan))?,
+        Command::Topics(plan) => runtime.block_on(measure::topics(&plan))?,
+        Command::Failover(plan) => runtime.block_on(measure::failover(&plan))?,
         // Its nodes have runtimes of their own.
         Command::Transfers(plan) => measure::transfers(&plan)?,
         Command::BareSends {

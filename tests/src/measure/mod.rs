@@ -6,6 +6,7 @@ mod disk;
 mod fanout;
 mod idle;
 mod proc;
+mod scale;
 mod sends;
 mod transfers;
 
@@ -13,5 +14,6 @@ pub(crate) use proc::resident;
 pub use acks::{AckPlan, acks};
 pub use fanout::{FanoutPlan, fanout};
 pub use idle::{IdlePlan, idle};
+pub use scale::{FailoverPlan, IdleClusterPlan, TopicsPlan, failover, idle_cluster, topics};
 pub use sends::serve as bare_sends;
 pub use transfers::{TransferPlan, transfers};
