@@ -167,7 +167,10 @@ fn judge(
         return Err(Reason::OtherGeneration);
     }
     let from = NodeId(from);
-    if view.is_bootstrapped() {
+    // A node that was given its id after this view may bring the newer one; nobody else will, if it
+    // leads. Ids are never given again, so an old view has judged all below.
+    let later = matches!(check, Check::Raft) && from.0 >= view.next_node;
+    if view.is_bootstrapped() && !later {
         let known = view
             .nodes
             .get(&from)

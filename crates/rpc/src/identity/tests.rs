@@ -32,6 +32,7 @@ fn view() -> View {
         version: 5,
         cluster: ClusterId(9),
         nodes: NODES.map(|id| (NodeId(id), node(id))).into(),
+        next_node: 8,
         ..View::empty()
     }
 }
@@ -88,6 +89,16 @@ fn a_sender_that_the_view_does_not_know_so_is_refused() {
         Reason::SenderUnknown
     );
     assert_eq!(by(identity(1, 2)), Reason::SenderOld);
+}
+
+/// A replica that replays its log from the first entry passes through views in which the leader has
+/// not joined yet.
+#[test]
+fn raft_calls_of_a_node_that_joined_after_the_view_are_taken() {
+    let call = |from| call(identity(from, 1), 2, 3);
+    assert_eq!(judged(&call(8), Check::Raft), Ok(NodeId(8)));
+    assert_eq!(judged(&call(8), Check::Exact), Err(Reason::SenderUnknown));
+    assert_eq!(judged(&call(7), Check::Raft), Err(Reason::SenderUnknown));
 }
 
 /// After a cold start every view is of before it, and only raft can bring a newer one.
