@@ -204,6 +204,24 @@ fn a_slow_session_of_a_conflating_topic_skips_to_the_newest() {
 }
 
 #[test]
+fn a_slow_session_follows_its_topics_changed_rules() {
+    let (mut tail, mut reader) = (tail_of(0), Reader::with_room(0));
+    reader.at = at(7, 0);
+    let mut subscription = Subscription::default();
+    subscription.begin(&standing(Answer::Latest, at(7, 0), Slow::CatchUp));
+    assert_eq!(subscription.drain(&tail, &mut reader), Drained::Head);
+    let block = push(&mut tail, 1, 8).unwrap();
+    assert!(subscription.offer(&block, &mut reader));
+    subscription.set_policy(Policy {
+        slow: Slow::Conflate,
+        ..subscription.policy()
+    });
+    reader.room = 9;
+    assert_eq!(subscription.drain(&tail, &mut reader), Drained::Head);
+    assert_eq!((reader.gaps.len(), reader.messages), (1, vec![at(7, 8)]));
+}
+
+#[test]
 fn a_page_that_does_not_fit_is_not_taken() {
     let mut subscription = Subscription::<Numbers>::default();
     subscription.begin(&standing(
