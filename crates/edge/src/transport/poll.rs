@@ -169,7 +169,7 @@ pub(super) async fn gather(
         () = done => true,
         () = lost.1.notified() => true,
         () = deps.clock.sleep_until(deadline) => long,
-        never = beat(&*deps.clock, &*delivery) => match never {},
+        never = beat(&*deps.clock, &delivery) => match never {},
         () = deps.stop.cancelled() => long,
         _ = draining.wait_for(Option::is_some), if long => true,
     };
