@@ -33,6 +33,8 @@ pub(crate) struct Reign {
     full: watch::Receiver<BTreeSet<NodeId>>,
     running: Mutex<RunningTime>,
     handing_over: AtomicBool,
+    /// When it may next log that a position is ahead.
+    complain_at: Mutex<Duration>,
 }
 
 impl Reign {
@@ -61,6 +63,7 @@ impl Reign {
             full,
             running,
             handing_over: AtomicBool::new(false),
+            complain_at: Mutex::default(),
         }
     }
 
@@ -86,6 +89,20 @@ impl Reign {
     /// True while it also hears a majority (R12): only then it takes drafts and tells heads.
     pub(crate) fn serves(&self) -> bool {
         self.holds() && self.group.hears_majority()
+    }
+
+    /// True once a minute: for a line in the log that a client can cause.
+    pub(crate) fn may_complain(&self) -> bool {
+        let now = self.clock.now();
+        let mut at = self
+            .complain_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let may = *at <= now;
+        if may {
+            *at = now + Duration::from_secs(60);
+        }
+        may
     }
 
     /// True from the beginning of a handover until the reign is over, or goes on.

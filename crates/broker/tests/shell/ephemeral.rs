@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanfare_broker::BrokerOptions;
 use fanfare_core::code::Code;
 use fanfare_core::gap::{Answer, GapReason, Since};
-use fanfare_core::link::{EdgeSays, Ended, Live, Verdict};
+use fanfare_core::link::{EdgeSays, Ended, Live, StandRequest, Verdict};
 use fanfare_core::position::Position;
 use fanfare_core::receipt::Reached;
 use fanfare_core::rule::{Class, RuleLayer};
@@ -113,6 +113,20 @@ async fn drafts_that_wait_for_an_epoch_are_not_overtaken() {
         let deleted = world.node(1).peer.topics(SHARD, delete);
         in_time("delete", deleted).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_head_that_is_waited_for_comes_without_the_log() {
+    let world = World::new(1).await;
+    let mut alice = Publisher::of(&world.node(1).peer);
+    let first = alice.place(draft("live.a", "a")).await.position.unwrap();
+    let next = StandRequest {
+        min_position: Some(first.next()),
+        ..wish("live.a", Since::Latest)
+    };
+    let waiting = stand(&world.node(1).peer, next, 20_000);
+    let (standing, second) = tokio::join!(waiting, alice.place(draft("live.a", "b")));
+    assert_eq!(Some(standing.unwrap().head), second.position);
 }
 
 #[tokio::test]
