@@ -198,7 +198,7 @@ fn two_lost_disks_of_three_close_all_until_an_operator_accepts_the_loss() -> Res
             for (id, shard) in view.shards.iter().enumerate() {
                 let near = shard.replicas.iter().filter(|r| r.behind.is_some()).count();
                 ensure!(shard.replicas.len() == 3, "shard {id}: {shard:?}");
-                ensure!(near == 2 && shard.leader.is_some(), "shard {id}: {shard:?}");
+                ensure!(near == 3 && shard.leader.is_some(), "shard {id}: {shard:?}");
             }
             Ok(())
         })
