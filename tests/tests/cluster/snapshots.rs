@@ -54,8 +54,8 @@ fn a_node_behind_purged_logs_comes_back_by_snapshots() -> Result<()> {
         let away = (cluster.leader_of("load.0").await? + 1) % 3;
         traffic.fault("kill", "follower");
         cluster.kill(away).await?;
-        // 12 MiB, three times the bound of a log.
-        traffic.acks(800, SOON).await?;
+        // 8 MiB, twice the bound of a log.
+        traffic.acks(500, SOON).await?;
         cluster.start_node(away).await?;
         traffic.acks(100, SOON).await?;
         let (outcome, _) = traffic.finish().await?;
