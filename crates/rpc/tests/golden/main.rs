@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod v1;
+mod v2;
 
 use std::path::PathBuf;
 

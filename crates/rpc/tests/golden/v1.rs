@@ -347,7 +347,10 @@ fn the_view_after_the_same_commands() {
     let mut views = Vec::new();
     for (n, (name, command)) in (0_u32..).zip(commands()) {
         view.apply(&command);
-        now.extend([named(&format!("{n:02}_{name}"), &stored::encode_view(&view))]);
+        now.extend([named(
+            &format!("{n:02}_{name}"),
+            &stored::encode_view(&view),
+        )]);
         views.push(view.clone());
     }
     let old = values("v1", "view.txt", &now);
