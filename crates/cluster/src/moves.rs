@@ -40,8 +40,10 @@ pub(crate) fn due(
     let mut busy: BTreeMap<NodeId, usize> = BTreeMap::new();
     for row in &view.shards {
         let leader = leaders.get(&row.id).copied();
-        let coming = row.replicas.iter();
-        let coming = coming.filter(|r| leader.is_some_and(|leader| !is_near(leader, r.id)));
+        // Who departs gets nothing: what it lacks, it will never have.
+        let stays = row.replicas.iter();
+        let stays = stays.filter(|r| !view.departing.contains_key(&r.node));
+        let coming = stays.filter(|r| leader.is_some_and(|leader| !is_near(leader, r.id)));
         for replica in row.leaving.iter().chain(coming) {
             *busy.entry(replica.node).or_default() += 1;
         }

@@ -6,6 +6,7 @@ mod comeback;
 mod levels;
 mod members;
 mod snapshots;
+mod stored;
 mod world;
 
 use fanfare_core::rule::CreatePolicy;

@@ -51,6 +51,11 @@ impl Health {
         self.lock().draining = true;
     }
 
+    /// True once the node is leaving.
+    pub fn is_draining(&self) -> bool {
+        self.lock().draining
+    }
+
     /// `Ok` if clients should be sent here; else the first thing that is missing.
     pub fn ready(&self, log_writable: bool) -> Result<(), &'static str> {
         let state = self.lock();

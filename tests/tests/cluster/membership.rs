@@ -176,6 +176,38 @@ fn a_node_joins_and_another_is_removed_and_nobody_notices() -> Result<()> {
 }
 
 #[test]
+fn a_dead_node_is_removed_and_its_replicas_are_made_anew() -> Result<()> {
+    Cluster::run_with(setup(4), async |cluster| {
+        cluster.start_node(3).await?;
+        settled(cluster, 0, "n4").await?;
+        cluster.publish(0, "kept", 1..=20).await?;
+        let position = cluster.position("kept", 20).await?;
+        cluster.kill(1).await?;
+        let remove = pb::RemoveNodeRequest {
+            node: "n2".to_owned(),
+            ..Default::default()
+        };
+        admin(cluster, 0).await?.remove_node(remove).await?;
+        let view = until(cluster, 0, "the removal", |view| {
+            let row = view.nodes.iter().find(|node| node.name == "n2");
+            let gone = row.is_some_and(|node| node.state() == pb::NodeState::Gone);
+            ensure!(gone, "{row:?}");
+            Ok(())
+        })
+        .await?;
+        let dead = id(&view, "n2")?;
+        let view = settled(cluster, 0, "n4").await?;
+        ensure!(!view.shards.iter().any(|s| holds(s, dead)), "{view:?}");
+        cluster.head(3, "kept", 20).await?;
+        ensure!(cluster.position("kept", 20).await? == position, "the epoch");
+        let again = cluster.start_node(1).await;
+        let why = again.err().context("a removed node started")?;
+        ensure!(format!("{why:#}").contains("removed"), "{why:#}");
+        Ok(())
+    })
+}
+
+#[test]
 fn what_would_hurt_is_refused_and_says_why() -> Result<()> {
     Cluster::run(3, async |cluster| {
         let refused = async |change: pb::RemoveNodeRequest| -> Result<String> {

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_consensus::{
-    Call, Codec, Door, GroupConfig, GroupDeps, GroupId, Malformed, Reserve, Route, Store,
-    StoreOptions, Wire, WireError,
+    Call, Door, GroupConfig, GroupDeps, GroupId, Reserve, Route, Store, StoreOptions, Wire,
+    WireError,
 };
 use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ReplicaId};
 use fanfare_core::repair::Copy;
 use fanfare_core::view::{Addresses, Command, Outcome, View};
 use fanfare_host::{Clock, RealClock, RealDisk, Rng, SeededRng};
-use fanfare_rpc::convert::stored;
 use fanfare_rpc::members::{
     Adopt, AdoptError, Beat, CallError, Card, Dial, Envelope, JoinError, Members, ProposeError,
     ReplicaStatus,
@@ -32,33 +31,6 @@ use crate::{
 
 /// Nothing in a test takes longer, unless it hangs.
 pub(super) const SOON: Duration = Duration::from_secs(30);
-
-/// The stored form of commands and views, as nodes have it.
-struct Stored;
-
-impl Codec<Command> for Stored {
-    fn encode(&self, command: &Command) -> Bytes {
-        stored::encode_view_command(command)
-    }
-
-    fn decode(&self, bytes: &Bytes) -> Result<Command, Malformed> {
-        stored::decode_view_command(bytes).map_err(|bad| Malformed {
-            what: bad.to_string(),
-        })
-    }
-}
-
-impl Codec<View> for Stored {
-    fn encode(&self, view: &View) -> Bytes {
-        stored::encode_view(view)
-    }
-
-    fn decode(&self, bytes: &Bytes) -> Result<View, Malformed> {
-        stored::decode_view(bytes).map_err(|bad| Malformed {
-            what: bad.to_string(),
-        })
-    }
-}
 
 /// Who can be reached at which address.
 #[derive(Clone, Default)]

@@ -45,6 +45,10 @@ pub(crate) async fn follow(parts: Arc<Parts>, up: Arc<Up>) {
     let Ok(first) = first.map(|view| wish(&view)) else {
         return;
     };
+    if first == Wish::SendAway && parts.health.is_draining() {
+        // It stops by itself, and has told the cluster so.
+        return;
+    }
     if first == Wish::SendAway {
         tracing::info!("an operator drains this node: sessions are sent away");
     }
