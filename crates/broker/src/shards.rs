@@ -46,7 +46,7 @@ pub(crate) enum Msg {
         ShardId,
         ReplicaId,
         Arc<Replica>,
-        Result<Group<ShardMachine>, StartError>,
+        Box<Result<Group<ShardMachine>, StartError>>,
     ),
     /// The role of a shard's replica is another.
     Role(ShardId),
@@ -135,7 +135,7 @@ impl Actor for ShardSupervisor {
         match msg {
             Msg::View => state.on_view(&me),
             Msg::Started(shard, id, replica, started) => {
-                state.on_started(shard, id, replica, started, &me);
+                state.on_started(shard, id, replica, *started, &me);
             }
             Msg::Role(shard) => state.on_role(shard, &me).await,
             Msg::Tick => state.on_tick(&me).await,
@@ -208,7 +208,8 @@ impl State {
             if let Some(repaired) = anew
                 && let Err(error) = begin_anew(&parts, shard, repaired, shards).await
             {
-                me.cast(Msg::Started(shard, id, replica, Err(error))).ok();
+                let failed = Box::new(Err(error));
+                me.cast(Msg::Started(shard, id, replica, failed)).ok();
                 return;
             }
             let machine = ShardMachine::new(Arc::clone(&replica), Arc::clone(&parts.blocks));
@@ -218,6 +219,7 @@ impl State {
             barriers.pass(Barrier::ReplicaStarted, Some(shard)).await;
             let runs = started.is_ok();
             // A supervisor that has stopped starts nothing.
+            let started = Box::new(started);
             me.cast(Msg::Started(shard, id, replica, started)).ok();
             if let Some(repaired) = anew.filter(|_| runs) {
                 drop_source(&parts, shard, repaired).await;
