@@ -87,7 +87,7 @@ impl From<Repair> for pb::RepairResponse {
             term: copy.last.map_or(0, |at| at.term.0),
             index: copy.last.map_or(0, |at| at.index),
         };
-        let ready = |replica| pb::RepairResponse {
+        let ready = |replica| Self {
             replica,
             ..Default::default()
         };
