@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::stored::Stored;
 use crate::{
     Admission, Cluster, ClusterHandle, Config, Deps, InitError, Routes, StartError, Times,
 };
