@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use fanfare_core::id::{ClusterId, DiskId, Generation, NodeId, ReplicaId, ShardId};
 use fanfare_core::placement;
-use fanfare_core::view::{Addresses, Bootstrap, Command, NewNode, Placement, Replica, View};
+use fanfare_core::view::{
+    Addresses, Bootstrap, Command, NewNode, Outcome, Placement, Replica, View,
+};
 use fanfare_host::golden::Values;
 use fanfare_rpc::convert::stored;
 
@@ -66,7 +68,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             "replicas_lost",
             Command::ReplicasLost {
                 node: NodeId(2),
-                replicas: (5..=7).map(ReplicaId).collect(),
+                replicas: (5..=12).map(ReplicaId).collect(),
             },
         ),
         (
@@ -86,7 +88,9 @@ fn commands_of_the_second_level_and_what_they_do() {
     let mut now = Values::new();
     let mut views = Vec::new();
     for (n, (name, command)) in (0_u32..).zip(commands()) {
-        view.apply(&command);
+        let done = view.apply(&command);
+        let version = u64::from(n) + 1;
+        assert_eq!(done, Outcome::Done { version }, "{name}");
         views.push((command.clone(), view.clone()));
         let of = |what: &str| format!("{n:02}_{name}_{what}");
         now.insert(
