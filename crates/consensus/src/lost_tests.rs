@@ -15,7 +15,7 @@ use super::*;
 use crate::testing::{Counter, Numbers};
 use crate::{
     Call, Door, Group, GroupConfig, GroupDeps, Route, StartError, Store, StoreOptions, Wire,
-    WireError,
+    WireError, inspect,
 };
 
 const DATA: &str = "/data";
@@ -80,9 +80,9 @@ fn flip(disk: &MemDisk, replica: u64) {
     let file = disk.open(path, Open::Write).unwrap();
     let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
     file.read_exact_at(&mut bytes, 0).unwrap();
-    let payload = format!("payload of {replica}");
+    let payload = format!("ayload of {replica}");
     let mut windows = bytes.windows(payload.len());
-    let at = windows.position(|w| w == payload.as_bytes()).unwrap();
+    let at = windows.position(|w| w == payload.as_bytes()).unwrap() - 1;
     file.write_all_at(&[bytes[at] ^ 2], at as u64).unwrap();
 }
 
@@ -244,4 +244,42 @@ async fn what_nobody_knows_is_put_aside_whole() {
     assert_eq!(kept, [(to.join("1-1.snapshot"), b"precious".to_vec())]);
     assert_eq!(store.replicas().unwrap(), [META, shard(2), shard(3)]);
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_doctor_names_what_is_wrong_and_changes_nothing() {
+    let disk = stopped().await;
+    let sound = inspect(&disk, Path::new(DATA)).unwrap();
+    // This store never had a marker; nothing else is wrong with it.
+    assert_eq!(sound.faults.len(), 1, "{:?}", sound.faults);
+    assert_eq!(sound.replicas.len(), 4);
+    let last = sound.replicas[0].last.map(|at| at.index);
+    assert_eq!((sound.replicas[0].first, last), (Some(0), Some(3)));
+    flip(&disk, 3);
+    let before = all(&disk, Path::new(DATA));
+    let found = inspect(&disk, Path::new(DATA)).unwrap();
+    let fault = found.faults.iter().find(|fault| fault.offset.is_some());
+    let fault = fault.expect("the flipped bit");
+    assert!(fault.path.ends_with("log/0000000001.wal"), "{fault:?}");
+    assert!(
+        fault.what.contains("{3}") && fault.advice.contains("start"),
+        "{fault:?}"
+    );
+    flip(&disk, 1);
+    let found = inspect(&disk, Path::new(DATA)).unwrap();
+    let advice = &found.faults[1].advice;
+    assert!(advice.contains("replace the node"), "{advice}");
+    flip(&disk, 1);
+    assert_eq!(all(&disk, Path::new(DATA)), before);
+    // After a start the segment is aside, the replica lost, and the rest sound.
+    open(&disk).unwrap().close().await;
+    let mended = inspect(&disk, Path::new(DATA)).unwrap();
+    assert_eq!((mended.faults.len(), mended.quarantine.len()), (1, 1));
+    let lost: Vec<u64> = mended
+        .replicas
+        .iter()
+        .filter(|r| r.lost)
+        .map(|r| r.replica.0)
+        .collect();
+    assert_eq!(lost, [3]);
 }

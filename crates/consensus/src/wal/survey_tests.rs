@@ -117,9 +117,9 @@ fn a_bad_byte_costs_the_replica_whose_record_it_is_in_and_no_other() {
         for byte in [at, at + 5, at + 9, at + found.size() - 1] {
             let bad = damaged(&disk, &segment_path(1), |bytes| bytes[byte] ^= 0x21);
             let suspects = salvage(&bad);
-            let own: BTreeSet<u64> = match found.kind {
-                RecordKind::Mark => BTreeSet::new(),
-                _ => BTreeSet::from([found.replica]),
+            let own: BTreeSet<u64> = match found.kind == RecordKind::Mark {
+                true => BTreeSet::new(),
+                false => BTreeSet::from([found.replica]),
             };
             assert!(suspects.is_superset(&own), "byte {byte}: {suspects:?}");
             // A bad length or mark takes the rest of its buffer with it: the one record here.
