@@ -232,26 +232,23 @@ fn closed(
 
 /// What the metadata refused, and what to do.
 fn refused(view: &View, why: &view::Refusal) -> Refusal {
-    let advice = match why {
-        view::Refusal::TooFewNodes { .. } => {
-            "; add a node first (`fanfare serve` with an empty disk and these nodes as seeds), or \
-             say --fewer-replicas"
-        }
-        view::Refusal::NoMajority { .. } => {
-            "; start the nodes that are away, or see `fanfare cluster repair`"
-        }
-        view::Refusal::BadHeir { .. } => "; name a node that stays and has its data",
-        _ => "",
-    };
-    let code = match why {
-        view::Refusal::NoMajority { .. } => Code::NoQuorum,
-        _ => Code::InvalidArgument,
-    };
-    let text = match why {
-        view::Refusal::BadHeir { node } => {
-            format!("{} cannot take replicas over", name(view, *node))
-        }
-        _ => why.to_string(),
-    };
-    refusal(code, format!("{text}{advice}"))
+    if let view::Refusal::TooFewNodes { .. } = why {
+        let text = format!(
+            "{why}; add a node first (`fanfare serve` with an empty disk and these nodes as seeds), \
+             or say --fewer-replicas"
+        );
+        return refusal(Code::InvalidArgument, text);
+    }
+    if let view::Refusal::NoMajority { .. } = why {
+        let text = format!("{why}; start the nodes that are away, or see `fanfare cluster repair`");
+        return refusal(Code::NoQuorum, text);
+    }
+    if let view::Refusal::BadHeir { node } = why {
+        let text = format!(
+            "{} cannot take replicas over; name a node that stays and has its data",
+            name(view, *node)
+        );
+        return refusal(Code::InvalidArgument, text);
+    }
+    refusal(Code::InvalidArgument, why.to_string())
 }
