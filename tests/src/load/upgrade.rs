@@ -46,7 +46,9 @@ impl Operator<'_> {
         let args = ["cluster", "upgrade", "--json"];
         let mut raised = 0;
         loop {
-            let said = operator::fanfare(&args, &doors, self.limit()).await?.done()?;
+            let said = operator::fanfare(&args, &doors, self.limit())
+                .await?
+                .done()?;
             let told: serde_json::Value = serde_json::from_str(&said.stdout)?;
             if told["raised"] != true {
                 ensure!(told["level"] == told["known"], "{said}");

@@ -4,6 +4,7 @@
 mod block;
 mod shard;
 pub(crate) mod view;
+mod view_command;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fanfare_core::shard::{Block, Entry};
