@@ -256,14 +256,12 @@ impl<M: StateMachine> Group<M> {
 
 /// What a replica with a bad snapshot starts as: a shard's is lost, and its snapshots are set aside;
 /// of the metadata group's nothing is touched (R10).
-async fn given_up(
-    deps: &GroupDeps,
-    group: GroupId,
-    replica: ReplicaId,
-    why: String,
-) -> StartError {
+async fn given_up(deps: &GroupDeps, group: GroupId, replica: ReplicaId, why: String) -> StartError {
     if group == GroupId::Meta {
-        return StartError::Stored(why);
+        return StartError::Stored(format!(
+            "{why}. Nothing was changed: `fanfare doctor` shows all that is wrong; replace the node \
+             (`fanfare cluster replace`)"
+        ));
     }
     let (losses, text) = (deps.store.losses().clone(), why.clone());
     let marking = tokio::task::spawn_blocking(move || losses.condemn(group, replica, &text));
