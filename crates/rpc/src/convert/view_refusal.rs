@@ -135,8 +135,7 @@ pub(super) fn of_pb(raw: pb::ViewRefusal) -> Result<Refusal, Malformed> {
         },
         Kind::LevelBelow => Refusal::LevelBelow {
             needs: level()?,
-            level: u32::try_from(low)
-                .map_err(|_| Malformed::new("refused.low", "is no level"))?,
+            level: u32::try_from(low).map_err(|_| Malformed::new("refused.low", "is no level"))?,
         },
         Kind::NoMajority => Refusal::NoMajority {
             shard: shard.map(ShardId),
