@@ -195,8 +195,11 @@ impl<'a> Operator<'a> {
         format!("n{}", known.max().unwrap_or(0) + 1)
     }
 
+    /// Asks the others: a removed node ends by itself.
     async fn gone(&self, name: &str) -> Result<()> {
-        self.until("the node to be gone", |sight| {
+        let others = self.cluster.nodes.iter().filter(|node| node.name != name);
+        let doors: Vec<String> = others.map(|node| node.node.grpc.clone()).collect();
+        let is = |sight: &Sight| {
             let (state, held) = (sight.state(name), sight.held_by(name));
             let gone = matches!(state, pb::NodeState::Gone | pb::NodeState::Unspecified);
             ensure!(
@@ -204,6 +207,9 @@ impl<'a> Operator<'a> {
                 "{name} is {state:?}, holds {held:?}"
             );
             Ok(())
+        };
+        wait::until_every("the node to be gone", self.limit(), LOOK, || async {
+            is(&sight::look(&doors).await?)
         })
         .await
     }
