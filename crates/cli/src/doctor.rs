@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-use fanfare_consensus::{Fault, GroupId, LogPosition, ReplicaFacts, Report, inspect};
 use fanfare_host::{Disk as _, RealDisk};
+use fanfare_server::doctor::{Fault, GroupId, LogPosition, ReplicaFacts, Report, inspect};
 use serde_json::{Value, json};
 
 use crate::args::Doctor;
@@ -23,17 +23,21 @@ pub fn run(args: &Doctor) -> Result<(), Failure> {
         return Err(Failure::Usage(text));
     }
     // Held until all is read, so that no node starts on it meanwhile.
-    let _held = disk.lock(dir, false).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => Failure::Usage(format!(
-            "a running node has {shown} open: stop it first, or look at it with `fanfare cluster status`"
-        )),
-        _ => Failure::Usage(format!("cannot lock {shown}: {error}")),
+    let _held = disk.lock(dir, false).map_err(|error| {
+        Failure::Usage(match error.kind() == io::ErrorKind::WouldBlock {
+            true => format!(
+                "a running node has {shown} open: stop it first, or look at it with \
+                 `fanfare cluster status`"
+            ),
+            false => format!("cannot lock {shown}: {error}"),
+        })
     })?;
     let report = inspect(&disk, dir).map_err(|error| {
         let mut text = error.to_string();
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
-            let _ = write!(text, ": {cause}");
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
             source = cause.source();
         }
         Failure::Usage(text)

@@ -216,10 +216,9 @@ where
 
 #[cfg(test)]
 mod tests {
-    use fanfare_host::TcpDoor;
+    use fanfare_host::{Connector as _, Stream, TcpConnector, TcpDoor};
     use futures_util::future::{BoxFuture, FutureExt as _};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
     use tokio::sync::watch;
 
     use super::*;
@@ -270,8 +269,9 @@ mod tests {
             }
         }
 
-        async fn connect(&self) -> TcpStream {
-            TcpStream::connect(self.address).await.unwrap()
+        async fn connect(&self) -> Stream {
+            let address = self.address.to_string();
+            TcpConnector.connect(&address).await.unwrap()
         }
     }
 
@@ -281,7 +281,7 @@ mod tests {
         }
     }
 
-    async fn ask(client: &mut TcpStream) {
+    async fn ask(client: &mut Stream) {
         let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         client.write_all(request).await.unwrap();
         let mut answer = Vec::new();

@@ -15,3 +15,8 @@ mod stall;
 mod streams;
 pub mod telemetry;
 mod wire;
+
+/// What is on the disk of a stopped node, and whether it is sound.
+pub mod doctor {
+    pub use fanfare_consensus::{Fault, GroupId, LogPosition, ReplicaFacts, Report, inspect};
+}
