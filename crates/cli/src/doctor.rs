@@ -1,6 +1,5 @@
 //! `fanfare doctor`: what a stopped node's data directory holds, and what is wrong with it.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
