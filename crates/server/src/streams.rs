@@ -40,9 +40,12 @@ pub(crate) fn cut() -> Option<Cut> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::time::Duration;
 
     use axum::body::Body;
     use bytes::Bytes;
+    use fanfare_host::{Connector as _, Listener as _, RealClock, TcpConnector, TcpDoor};
     use http_body_util::BodyExt as _;
     use hyper::{Request, Response};
     use hyper_util::rt::TokioIo;
@@ -51,6 +54,7 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::accept::{Ground, Limits, accept};
 
     /// Tells when it is let go.
     struct Held(mpsc::Sender<()>);
@@ -112,8 +116,41 @@ mod tests {
         assert!(let_go.try_recv().is_err(), "the other goes on");
     }
 
-    #[test]
-    fn a_request_of_a_connection_has_no_stream_to_cut() {
-        assert!(cut().is_none());
+    #[tokio::test]
+    async fn a_door_says_how_a_stream_is_cut_and_that_a_connection_is_not() {
+        let listener = TcpDoor::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let ground = Ground {
+            clock: Arc::new(RealClock::new()),
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+        };
+        let (tracker, abort) = (ground.tracker.clone(), ground.abort.clone());
+        let service = tower::service_fn(async |request: Request<Body>| {
+            let cuttable = request.extensions().get::<Cut>().is_some();
+            Ok(Response::new(Body::from(cuttable.to_string())))
+        });
+        let limits = Limits::public(8, Duration::from_secs(60));
+        tracker.spawn(accept("test", Box::new(listener), service, limits, ground));
+        let ask = || Request::get("http://edge.example/").body(Body::empty());
+
+        let stream = TokioIo::new(TcpConnector.connect(&address).await.unwrap());
+        let executor = TokioExecutor::new();
+        let handshake = hyper::client::conn::http2::handshake::<_, _, Body>(executor, stream);
+        let (mut requests, connection) = handshake.await.unwrap();
+        tracker.spawn(async move { drop(connection.await) });
+        let answer = requests.send_request(ask().unwrap()).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "true");
+
+        let stream = TokioIo::new(TcpConnector.connect(&address).await.unwrap());
+        let handshake = hyper::client::conn::http1::handshake::<_, Body>(stream);
+        let (mut requests, connection) = handshake.await.unwrap();
+        tracker.spawn(async move { drop(connection.await) });
+        let answer = requests.send_request(ask().unwrap()).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "false");
+        abort.cancel();
     }
 }
