@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) adoption: tokio::sync::Mutex<()>,
     started: AtomicBool,
     hint: Mutex<Option<Hint>>,
+    /// Held while the copy of a view is written: two would write the same temporary file.
+    hint_file: tokio::sync::Mutex<()>,
     detector: Mutex<Detector>,
     beats: Mutex<BTreeMap<NodeId, Beat>>,
 }
@@ -72,6 +74,7 @@ impl Cluster {
             adoption: tokio::sync::Mutex::new(()),
             started: AtomicBool::new(false),
             hint: Mutex::new(None),
+            hint_file: tokio::sync::Mutex::new(()),
             detector: Mutex::new(detector),
             beats: Mutex::new(BTreeMap::new()),
         };
@@ -253,6 +256,7 @@ impl Shared {
     }
 
     pub(crate) async fn write_hint(&self, hint: Hint) -> Result<(), HintError> {
+        let _alone = self.hint_file.lock().await;
         let dir = self.deps.dir.clone();
         let views = Arc::clone(&self.deps.views);
         let stored = hint.clone();
