@@ -10,6 +10,7 @@ use std::time::Duration;
 use fanfare_consensus::{ChangeError, Group, Status};
 use fanfare_core::barrier::Barrier;
 use fanfare_core::id::{Generation, NodeId, ReplicaId, ShardId};
+use fanfare_core::level;
 use fanfare_core::placement;
 use fanfare_core::view::{Command, Node, Outcome, StoreState, View};
 use fanfare_rpc::members::{HandOver, ReplicaStatus};
@@ -52,10 +53,11 @@ pub(crate) async fn control(shared: Arc<Shared>) {
         let Some(group) = shared.group() else {
             continue;
         };
-        if writing.as_ref().is_none_or(JoinHandle::is_finished) {
+        let view = Arc::clone(&shared.views.borrow());
+        let may_write = view.level >= level::SNAPSHOTS;
+        if may_write && writing.as_ref().is_none_or(JoinHandle::is_finished) {
             writing = write_snapshot(&shared, &group);
         }
-        let view = Arc::clone(&shared.views.borrow());
         if !group.role().borrow().serves || !view.is_bootstrapped() {
             away.clear();
             led_since = None;

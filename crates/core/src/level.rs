@@ -4,7 +4,7 @@
 //! | level | what came with it |
 //! |---|---|
 //! | 1 | the formats tagged `formats-1` |
-//! | 2 | nodes that depart, replicas that leave, lost replicas, shards that begin anew, budgets of history |
+//! | 2 | nodes that depart, replicas that leave, lost replicas, shards that begin anew, budgets of history, snapshots between nodes |
 
 use crate::view::Command;
 
@@ -13,6 +13,10 @@ mod tests;
 
 /// The highest level this code knows: of new clusters, and where `cluster upgrade` ends.
 pub const KNOWN: u32 = 2;
+
+/// From here on a snapshot may take a log's place: binaries below cannot be sent one, so what a
+/// replica of theirs lacks must stay in the logs.
+pub const SNAPSHOTS: u32 = 2;
 
 /// From here on a row keeps the replicas that its group has not let go yet.
 pub(crate) const LEAVING: u32 = 2;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use fanfare_consensus::{ChangeError, Group, GroupId, SnapshotError};
 use fanfare_core::barrier::Barrier;
 use fanfare_core::id::{NodeId, ReplicaId, ShardId};
+use fanfare_core::level;
 use fanfare_core::view::{NodeState, View};
 
 use super::{Msg, ShardsRef, State};
@@ -43,6 +44,9 @@ impl State {
     }
 
     fn snapshot(&mut self, now: Duration, me: &ShardsRef) {
+        if self.parts.view.borrow().level < level::SNAPSHOTS {
+            return;
+        }
         let due = self.snapshots.next(&self.parts.directory, now);
         if let Some((shard, local, why)) = due {
             let me = me.clone();
