@@ -175,11 +175,7 @@ impl Admin {
 
     /// What is left of a group that lost its majority, and its new beginning if the wish accepts the
     /// loss. `at`: the gRPC address of the node to ask, else any.
-    pub async fn repair(
-        &self,
-        wish: &RepairWish,
-        at: Option<&str>,
-    ) -> Result<Repair, AdminError> {
+    pub async fn repair(&self, wish: &RepairWish, at: Option<&str>) -> Result<Repair, AdminError> {
         let Some(address) = at else {
             return self
                 .ask(async |client| client.repair(wish.clone()).await)

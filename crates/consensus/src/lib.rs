@@ -4,10 +4,12 @@
 
 mod door;
 mod format;
+#[cfg(test)]
+mod golden_tests;
 mod group;
-mod lost;
 pub mod identity;
 mod inspect;
+mod lost;
 mod machine;
 mod metrics;
 mod network;
@@ -18,8 +20,6 @@ mod role;
 mod snapshot;
 mod storage;
 mod store;
-#[cfg(test)]
-mod golden_tests;
 #[cfg(test)]
 mod testing;
 pub mod wal;

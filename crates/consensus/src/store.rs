@@ -118,7 +118,8 @@ impl Store {
             budget: options.log_budget,
             ..WalOptions::new(options.rng)
         };
-        let losses = Losses::open(Arc::clone(&disk), &dir, Arc::clone(&options.metrics)).map_err(failed)?;
+        let losses =
+            Losses::open(Arc::clone(&disk), &dir, Arc::clone(&options.metrics)).map_err(failed)?;
         let wal = losses.open_log(&of_log, wal)?;
         let limits = Limits {
             snapshot_after: options.snapshot_after,
@@ -179,7 +180,9 @@ impl Store {
             return Ok(false);
         }
         let files = self.disk.list(&self.replicas.join(name(group, replica)))?;
-        Ok(files.iter().any(|path| path.extension().is_some_and(|end| end == "snapshot")))
+        Ok(files
+            .iter()
+            .any(|path| path.extension().is_some_and(|end| end == "snapshot")))
     }
 
     /// Replicas here whose data is lost (R6), in order: they never run again, and another must be
@@ -236,10 +239,7 @@ impl Store {
 
     /// The snapshots of a replica, which from now on is here.
     pub(crate) fn snapshots(&self, group: GroupId, replica: ReplicaId) -> io::Result<Snapshots> {
-        Snapshots::open(
-            self.share.clone(),
-            self.replicas.join(name(group, replica)),
-        )
+        Snapshots::open(self.share.clone(), self.replicas.join(name(group, replica)))
     }
 }
 

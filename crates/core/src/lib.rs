@@ -2,8 +2,8 @@
 //! randomness or I/O; time is an argument. A reader learns the system from here alone.
 
 pub mod attach;
-pub mod budget;
 pub mod barrier;
+pub mod budget;
 pub mod code;
 pub mod cursor;
 pub mod dedup;

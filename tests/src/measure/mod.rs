@@ -10,10 +10,10 @@ mod scale;
 mod sends;
 mod transfers;
 
-pub(crate) use proc::resident;
 pub use acks::{AckPlan, acks};
 pub use fanout::{FanoutPlan, fanout};
 pub use idle::{IdlePlan, idle};
+pub(crate) use proc::resident;
 pub use scale::{FailoverPlan, IdleClusterPlan, TopicsPlan, failover, idle_cluster, topics};
 pub use sends::serve as bare_sends;
 pub use transfers::{TransferPlan, transfers};

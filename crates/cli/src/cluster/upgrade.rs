@@ -19,11 +19,23 @@ pub fn run(args: Upgrade) -> Result<(), Failure> {
     })
 }
 
-fn json(Upgraded { level, known, raised }: Upgraded) -> String {
+fn json(
+    Upgraded {
+        level,
+        known,
+        raised,
+    }: Upgraded,
+) -> String {
     json!({ "level": level, "known": known, "raised": raised }).to_string()
 }
 
-fn text(Upgraded { level, known, raised }: Upgraded) -> String {
+fn text(
+    Upgraded {
+        level,
+        known,
+        raised,
+    }: Upgraded,
+) -> String {
     let done = match raised {
         true => format!("raised to feature level {level}: older binaries do not start any more"),
         false => format!("the cluster is at feature level {level}"),

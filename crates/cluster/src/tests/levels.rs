@@ -23,7 +23,10 @@ async fn the_level_rises_with_the_last_node_and_an_older_binary_says_so_and_does
         match at {
             2 => assert!(matches!(said, Outcome::Done { .. }), "{said:?}"),
             _ => assert!(
-                matches!(said, Outcome::Refused(Refusal::NodeBelow { level: KNOWN, .. })),
+                matches!(
+                    said,
+                    Outcome::Refused(Refusal::NodeBelow { level: KNOWN, .. })
+                ),
                 "{said:?}"
             ),
         }

@@ -89,8 +89,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod survey_tests;
-#[cfg(test)]
 mod purge_tests;
+#[cfg(test)]
+mod survey_tests;
 #[cfg(test)]
 mod tests;

@@ -227,11 +227,14 @@ impl Shard {
 
     /// Bytes of the topic that retains the most. Looks at every topic.
     pub fn largest_bytes(&self) -> u64 {
-        self.largest().map_or(0, |(_, topic)| topic.history().bytes())
+        self.largest()
+            .map_or(0, |(_, topic)| topic.history().bytes())
     }
 
     fn largest(&self) -> Option<(&TopicName, &std::sync::Arc<Topic>)> {
-        self.topics.iter().max_by_key(|(_, topic)| topic.history().bytes())
+        self.topics
+            .iter()
+            .max_by_key(|(_, topic)| topic.history().bytes())
     }
 
     /// The row of a durable topic; `None` if there is none and the first use would make it.

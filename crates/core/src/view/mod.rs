@@ -4,14 +4,14 @@
 mod apply;
 mod command;
 mod depart;
-mod repair;
 #[cfg(test)]
 mod departures;
+mod repair;
 #[cfg(test)]
 mod stories;
 
-pub use repair::Repaired;
 pub use command::{Bootstrap, Command, NewNode, Outcome, Placement, Refusal};
+pub use repair::Repaired;
 
 use std::collections::BTreeMap;
 

@@ -124,7 +124,9 @@ fn runs_of_messages_in_every_format() {
 #[test]
 fn polls_with_every_kind_of_gap() {
     let answers = [Answer::Latest, Answer::Recovered(Position::new(7, 41))];
-    let answers = answers.into_iter().chain(gaps().into_iter().map(Answer::Gap));
+    let answers = answers
+        .into_iter()
+        .chain(gaps().into_iter().map(Answer::Gap));
     let mut now = Values::new();
     for (n, answer) in (0_u32..).zip(answers) {
         let rows = [PolledTopic::new(topic("news"), &standing(answer))];
@@ -183,7 +185,15 @@ fn frames_of_a_session() {
 fn cursors_and_the_shards_of_ten_names() {
     let mut now = Values::from([("cursor".to_owned(), cursor().to_string().into_bytes())]);
     let names = [
-        "a", "news", "chat.7", "$sys.x", "orders.eu.42", "A", "live.cursors", "x-y_z", "0",
+        "a",
+        "news",
+        "chat.7",
+        "$sys.x",
+        "orders.eu.42",
+        "A",
+        "live.cursors",
+        "x-y_z",
+        "0",
         "a.b.c.d.e",
     ];
     for name in names {

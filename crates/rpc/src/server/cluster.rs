@@ -167,7 +167,8 @@ impl Service for ClusterAdminService {
             accept_data_loss,
             lost,
         } = request;
-        self.repair(caller, wish(None, accept_data_loss, lost)).await
+        self.repair(caller, wish(None, accept_data_loss, lost))
+            .await
     }
 
     async fn upgrade_cluster(

@@ -28,9 +28,10 @@ use crate::convert::refusal::refusal_of;
 use crate::items::{encode_gap, encode_run};
 use crate::pb::v1 as pb;
 use crate::public::{
-    Caller, Changed, ClusterAdmin, ClusterChange, ClusterStatus, Disconnect, Event, History, HistoryPage, HistoryRequest,
-    Items, ListTopics, Publisher, Repair, RepairWish, STREAM_DRAFTS, Sample, ShardStatus, StreamAnswer, StreamDraft,
-    SubscribeRequest, Subscribed, Subscriber, TopicAdmin, TopicDump, Upgraded,
+    Caller, Changed, ClusterAdmin, ClusterChange, ClusterStatus, Disconnect, Event, History,
+    HistoryPage, HistoryRequest, Items, ListTopics, Publisher, Repair, RepairWish, STREAM_DRAFTS,
+    Sample, ShardStatus, StreamAnswer, StreamDraft, SubscribeRequest, Subscribed, Subscriber,
+    TopicAdmin, TopicDump, Upgraded,
 };
 use crate::testing::{Served, serve, view};
 use crate::topics::TopicInfo;

@@ -125,7 +125,9 @@ async fn a_pipeline_answers_in_the_order_of_its_bodies() {
 async fn a_pipeline_ends_with_its_first_error() {
     let pair = pair().await;
     let (bodies, rx) = mpsc::channel(4);
-    let mut answers = pair.clients.raft_pipeline(&pair.at(2), route(99), false, rx);
+    let mut answers = pair
+        .clients
+        .raft_pipeline(&pair.at(2), route(99), false, rx);
     bodies.send(Bytes::new()).await.unwrap();
     assert_eq!(answers.recv().await, Some(Err(RaftError::NotHere)));
     assert_eq!(answers.recv().await, None);
