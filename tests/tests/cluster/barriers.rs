@@ -71,13 +71,9 @@ impl Stage {
         drop(stops.wait_for(|now| *now != Some(stop)).await);
     }
 
-    fn arm(&self, barrier: Barrier) {
-        self.stop.send_replace(None);
-        *lock(&self.armed) = Some(barrier);
-    }
-
-    fn release(&self) {
-        *lock(&self.armed) = None;
+    /// Lets who is stopped go on. The next who passes `barrier` is stopped.
+    fn release_until(&self, barrier: Option<Barrier>) {
+        *lock(&self.armed) = barrier;
         self.stop.send_replace(None);
     }
 
@@ -129,22 +125,32 @@ async fn find(cluster: &Cluster, stage: &Stage, stop: Stop, victim: Victim) -> R
     Ok(name.trim_start_matches('n').parse::<usize>()? - 1)
 }
 
-/// Stops somebody at the barrier, kills the victim, lets the others go on, starts it again.
-async fn kill_at(
+/// For each barrier, one after the other: stops somebody there, kills the victim, lets the others go
+/// on, starts it again. The next barrier is there before anybody may go on, so that no move passes
+/// it unseen.
+async fn kill_at_each(
     cluster: &Cluster,
     stage: &Stage,
     traffic: &Traffic,
-    barrier: Barrier,
-    victim: Victim,
+    kills: &[(Barrier, Victim)],
 ) -> Result<()> {
-    stage.arm(barrier);
-    let stop = stage.stopped().await?;
-    let at = find(cluster, stage, stop, victim).await?;
-    traffic.fault("kill", &format!("{victim:?} n{} at {barrier:?}", at + 1));
-    cluster.kill(at).await?;
-    stage.release();
-    traffic.acks(10, SOON).await?;
-    cluster.start_node(at).await
+    let next = |at: usize| kills.get(at).map(|(barrier, _)| *barrier);
+    stage.release_until(next(0));
+    for (nth, (barrier, victim)) in kills.iter().copied().enumerate() {
+        let killed = async {
+            let stop = stage.stopped().await?;
+            let at = find(cluster, stage, stop, victim).await?;
+            traffic.fault("kill", &format!("{victim:?} n{} at {barrier:?}", at + 1));
+            cluster.kill(at).await?;
+            stage.release_until(next(nth + 1));
+            traffic.acks(10, SOON).await?;
+            cluster.start_node(at).await
+        };
+        killed
+            .await
+            .with_context(|| format!("{victim:?} at {barrier:?}"))?;
+    }
+    Ok(())
 }
 
 fn story(tell: impl AsyncFnOnce(&Cluster, &Stage, &Traffic) -> Result<()>) -> Result<()> {
@@ -158,7 +164,7 @@ fn story(tell: impl AsyncFnOnce(&Cluster, &Stage, &Traffic) -> Result<()>) -> Re
         let traffic = Traffic::start(&plan(), &nodes).await?;
         traffic.acks(50, SOON).await?;
         tell(cluster, &stage, &traffic).await?;
-        stage.release();
+        stage.release_until(None);
         traffic.acks(50, SOON).await?;
         let (outcome, _) = traffic.finish().await?;
         ensure!(outcome.is_clean(), "{outcome}");
@@ -172,11 +178,7 @@ fn join(kills: &[(Barrier, Victim)]) -> Result<()> {
     story(async |cluster, stage, traffic| {
         cluster.start_node(3).await?;
         traffic.doors().open(cluster.node(3).clone());
-        for (barrier, victim) in kills.iter().copied() {
-            kill_at(cluster, stage, traffic, barrier, victim)
-                .await
-                .with_context(|| format!("{victim:?} at {barrier:?}"))?;
-        }
+        kill_at_each(cluster, stage, traffic, kills).await?;
         settled(cluster, 0, "n4").await.map(drop)
     })
 }
@@ -224,15 +226,12 @@ fn a_removal_survives_the_death_of_who_carries_it_out() -> Result<()> {
             ..Default::default()
         };
         admin(cluster, 1).await?.remove_node(remove).await?;
-        for barrier in [
-            Barrier::MetaVoters,
-            Barrier::VotersChanged,
-            Barrier::Emptied,
-        ] {
-            kill_at(cluster, stage, traffic, barrier, Victim::Itself)
-                .await
-                .with_context(|| format!("at {barrier:?}"))?;
-        }
+        let kills = [
+            (Barrier::MetaVoters, Victim::Itself),
+            (Barrier::VotersChanged, Victim::Itself),
+            (Barrier::Emptied, Victim::Itself),
+        ];
+        kill_at_each(cluster, stage, traffic, &kills).await?;
         let view = until(cluster, 1, "the removal", |view| {
             let row = view.nodes.iter().find(|node| node.id == first);
             match row.map(pb::Node::state) {

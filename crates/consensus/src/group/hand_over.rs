@@ -181,9 +181,22 @@ mod tests {
         let leader = &cluster.members[&id];
         leader.propose(1).await;
         let heir = ReplicaId(id.0 % 3 + 1);
-        // It answers still when it is chosen, and is cut off before the call reaches it.
-        cluster.cut(heir);
-        leader.group.hand_over(heir, SOON).await.unwrap();
+        // It answers still when it is chosen, and is cut off before the call reaches it. On a slow
+        // machine it may have been silent for too long by then: it is heard, and chosen again.
+        loop {
+            cluster.heal();
+            let heard = async {
+                while !leader.group.could_take_over(heir, 1) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(SOON, heard).await.unwrap();
+            cluster.cut(heir);
+            match leader.group.hand_over(heir, SOON).await {
+                Ok(()) => break,
+                Err(error) => assert_eq!(error, HandOverError::NotReady),
+            }
+        }
         cluster.members.remove(&heir);
         let (_, later) = cluster.leader(term).await;
         assert!(later > term);
