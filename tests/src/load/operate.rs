@@ -133,6 +133,11 @@ impl<'a> Operator<'a> {
         );
         let at = self.cluster.add(&new)?;
         self.cluster.nodes[at].ready().await?;
+        self.until("the new node to be heard", |sight| {
+            ensure!(sight.is_heard(&new), "{new} is not heard by every node");
+            Ok(())
+        })
+        .await?;
         self.command(&["cluster", "replace", &old, &new]).await?;
         self.gone(&old).await?;
         let node = self.cluster.nodes[at].node.clone();

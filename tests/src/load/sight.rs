@@ -40,6 +40,8 @@ impl Sight {
     fn join(views: Vec<pb::ClusterView>) -> Result<Self> {
         let mut views = views.into_iter();
         let first = views.next().context("no node runs")?;
+        let nodes = first.nodes.into_iter().map(|node| (node.id, node));
+        let mut nodes: BTreeMap<u64, pb::Node> = nodes.collect();
         let mut shards = first.shards;
         for view in views {
             let (a, b) = (first.version, view.version);
@@ -47,12 +49,13 @@ impl Sight {
             for (known, told) in shards.iter_mut().zip(view.shards) {
                 join_shard(known, told);
             }
+            for told in view.nodes {
+                if let Some(known) = nodes.get_mut(&told.id) {
+                    known.alive &= told.alive;
+                }
+            }
         }
-        let nodes = first.nodes.into_iter().map(|node| (node.id, node));
-        Ok(Self {
-            nodes: nodes.collect(),
-            shards,
-        })
+        Ok(Self { nodes, shards })
     }
 
     /// The name of a node; its id if nobody knows it.
@@ -66,6 +69,12 @@ impl Sight {
         let named = self.nodes.values().filter(|node| node.name == name);
         let newest = named.max_by_key(|node| node.id);
         newest.map_or(pb::NodeState::Unspecified, pb::Node::state)
+    }
+
+    /// True if every node hears the one of this name.
+    pub(super) fn is_heard(&self, name: &str) -> bool {
+        let mut named = self.nodes.values().filter(|node| node.name == name);
+        named.any(|node| node.alive)
     }
 
     /// The shards that a node leads.
