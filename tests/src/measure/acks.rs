@@ -41,12 +41,21 @@ pub async fn acks(plan: &AckPlan) -> Result<String> {
         run: "warm-".to_owned(),
         ..load.clone()
     };
-    Traffic::start(&warm, &nodes).await?.finish().await?;
-    let traffic = Traffic::start(&load, &nodes).await?;
-    let (outcome, _) = traffic.finish().await?;
+    told(&warm, &nodes).await?;
+    let outcome = told(&load, &nodes).await?;
     drop(cluster);
     let after = tokio::task::spawn_blocking(measure).await??;
     Ok(report(plan, &outcome, &before, &after))
+}
+
+/// Publishes as much as the plan says.
+async fn told(plan: &Plan, nodes: &[Node]) -> Result<Outcome> {
+    let traffic = Traffic::start(plan, nodes).await?;
+    let limit = Duration::from_secs(plan.seconds * 3 + 30);
+    traffic
+        .acks(plan.rate * plan.seconds * 9 / 10, limit)
+        .await?;
+    Ok(traffic.finish().await?.0)
 }
 
 fn report(
