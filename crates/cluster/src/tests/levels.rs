@@ -1,8 +1,8 @@
 //! Stories of upgrades: what a node tells of itself, when the level rises, which binary starts.
 
-use super::world::{World, until};
+use super::world::{World, reached, ready, until};
 use super::{THREE, policy};
-use crate::StartError;
+use crate::{StartError, hint};
 use fanfare_core::level::KNOWN;
 use fanfare_core::view::{Command, Outcome, Refusal};
 
@@ -12,6 +12,8 @@ async fn the_level_rises_with_the_last_node_and_an_older_binary_says_so_and_does
     let mut nodes = world.found(2).await;
     let raise = Command::SetLevel { level: KNOWN + 1 };
     world.level = KNOWN + 1;
+    let hint = hint::path(&world.dir("n1"));
+    let mut stale = Vec::new();
     for (at, name) in THREE.into_iter().enumerate() {
         let (node, handle) = nodes.remove(0);
         let id = handle.identity().node;
@@ -19,6 +21,7 @@ async fn the_level_rises_with_the_last_node_and_an_older_binary_says_so_and_does
         let node = world.boot(name);
         let handle = node.join().await;
         until(&handle, |view| view.nodes[&id].level == KNOWN + 1).await;
+        stale = std::fs::read(&hint).unwrap();
         let said = handle.propose(&raise).await.unwrap();
         match at {
             2 => assert!(matches!(said, Outcome::Done { .. }), "{said:?}"),
@@ -36,20 +39,37 @@ async fn the_level_rises_with_the_last_node_and_an_older_binary_says_so_and_does
         until(handle, |view| view.level == KNOWN + 1).await;
     }
     let (node, handle) = nodes.remove(0);
+    let hinted = || node.cluster.shared.hint().map(|hint| hint.view.level);
+    reached(|| hinted() == Some(KNOWN + 1)).await;
     node.kill(Some(handle)).await;
     world.level = KNOWN;
     let old = world.boot("n1");
-    let refused = old.start().await;
-    assert!(
-        matches!(refused, Err(StartError::BinaryTooOld { level, known })
-            if level == KNOWN + 1 && known == KNOWN),
-        "{:?}",
-        refused.err()
-    );
+    too_old(old.start().await.map(drop));
     old.kill(None).await;
+    // A node killed before that file was written is told by the group, and must exit all the same.
+    std::fs::write(&hint, stale).unwrap();
+    let old = world.boot("n1");
+    match old.start().await {
+        Ok(handle) => {
+            too_old(ready(&handle).await.map(drop));
+            old.kill(Some(handle)).await;
+        }
+        refused @ Err(_) => {
+            too_old(refused.map(drop));
+            old.kill(None).await;
+        }
+    }
     // Without it the others go on.
     let done = nodes[1].1.propose(&policy(5)).await;
     assert!(matches!(done, Ok(Outcome::Done { .. })), "{done:?}");
+}
+
+fn too_old(said: Result<(), StartError>) {
+    assert!(
+        matches!(said, Err(StartError::BinaryTooOld { level, known })
+            if level == KNOWN + 1 && known == KNOWN),
+        "{said:?}"
+    );
 }
 
 #[tokio::test]
