@@ -5,7 +5,8 @@ use std::io::Write as _;
 
 use clap::Parser;
 use fanfare_tests::measure::{
-    self, AckPlan, FailoverPlan, FanoutPlan, IdleClusterPlan, IdlePlan, TopicsPlan, TransferPlan,
+    self, AckPlan, FailoverPlan, FanoutPlan, IdleClusterPlan, IdlePlan, PositionsPlan, TopicsPlan,
+    TransferPlan,
 };
 
 /// Figures of this machine. Build with --release before you believe them.
@@ -25,6 +26,7 @@ enum Command {
     IdleCluster(IdleClusterPlan),
     Topics(TopicsPlan),
     Failover(FailoverPlan),
+    Positions(PositionsPlan),
     /// What `fanout` compares with, as a process of its own.
     #[command(hide = true)]
     BareSends {
@@ -46,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Command::IdleCluster(plan) => runtime.block_on(measure::idle_cluster(&plan))?,
         Command::Topics(plan) => runtime.block_on(measure::topics(&plan))?,
         Command::Failover(plan) => runtime.block_on(measure::failover(&plan))?,
+        Command::Positions(plan) => measure::positions(&plan)?,
         // Its nodes have runtimes of their own.
         Command::Transfers(plan) => measure::transfers(&plan)?,
         Command::BareSends {
