@@ -153,11 +153,11 @@ async fn give(relay: &Relay, news: &News) {
     let members = relay.members();
     for some in members.chunks(YIELD_AFTER) {
         for member in some {
-            if let Some(outlet) = member.outlet.upgrade() {
+            if let Some((sub, outlet)) = member.reach() {
                 if let Some(policy) = news.policy {
-                    outlet.rule(member.sub, policy);
+                    outlet.rule(sub, policy);
                 }
-                outlet.offer(member.sub, &news.blocks, news.moved);
+                outlet.offer(sub, &news.blocks, news.moved);
             }
         }
         // On a busy processor publishers are read meanwhile, so that the next run is larger.

@@ -38,8 +38,43 @@ pub(crate) trait Outlet: Send + Sync + 'static {
 pub(super) struct Member {
     key: u64,
     /// The subscription's number in its session.
-    pub(super) sub: u64,
-    pub(super) outlet: Weak<dyn Outlet>,
+    sub: u64,
+    /// `None` once it has left.
+    outlet: Option<Weak<dyn Outlet>>,
+}
+
+impl Member {
+    /// Its number in its session, and the session, if both are still there.
+    pub(super) fn reach(&self) -> Option<(u64, Arc<dyn Outlet>)> {
+        Some((self.sub, self.outlet.as_ref()?.upgrade()?))
+    }
+}
+
+/// Who reads a topic live, by ascending key.
+#[derive(Default)]
+struct Members {
+    list: Arc<Vec<Member>>,
+    /// How many of the list have left. Their places are cleared when they are half of it, so that
+    /// a crowd that leaves costs each of them the same.
+    gone: usize,
+}
+
+impl Members {
+    fn leave(&mut self, key: u64) {
+        let Ok(at) = self.list.binary_search_by_key(&key, |member| member.key) else {
+            return;
+        };
+        let list = Arc::make_mut(&mut self.list);
+        if list[at].outlet.take().is_none() {
+            return;
+        }
+        self.gone += 1;
+        if self.gone * 2 >= list.len() {
+            list.retain(|member| member.outlet.is_some());
+            list.shrink_to(list.len() * 2);
+            self.gone = 0;
+        }
+    }
 }
 
 /// Where a relay is attached.
@@ -62,7 +97,7 @@ pub(crate) struct Relay {
     hash: u64,
     worker: usize,
     tail: Mutex<Known>,
-    members: Mutex<Arc<Vec<Member>>>,
+    members: Mutex<Members>,
     pub(super) attachment: Mutex<Attachment>,
     next_key: AtomicU64,
     leases: AtomicUsize,
@@ -125,24 +160,22 @@ impl Relay {
     pub(crate) fn join(&self, sub: u64, outlet: Weak<dyn Outlet>) -> u64 {
         let mut members = locked(&self.members);
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        Arc::make_mut(&mut members).push(Member { key, sub, outlet });
+        let outlet = Some(outlet);
+        Arc::make_mut(&mut members.list).push(Member { key, sub, outlet });
         key
     }
 
     /// Takes a subscription off the list.
     pub(crate) fn leave(&self, key: u64) {
-        let mut members = locked(&self.members);
-        if let Ok(at) = members.binary_search_by_key(&key, |member| member.key) {
-            Arc::make_mut(&mut members).remove(at);
-        }
+        locked(&self.members).leave(key);
     }
 
     /// Tells all subscriptions that the topic cannot be had.
     pub(super) fn lose_members(&self) {
         let why = not_found().topic(self.topic.clone());
         for member in self.members().iter() {
-            if let Some(outlet) = member.outlet.upgrade() {
-                outlet.lost(member.sub, &why);
+            if let Some((sub, outlet)) = member.reach() {
+                outlet.lost(sub, &why);
             }
         }
     }
@@ -163,7 +196,7 @@ impl Relay {
     }
 
     pub(super) fn members(&self) -> Arc<Vec<Member>> {
-        locked(&self.members).clone()
+        locked(&self.members).list.clone()
     }
 
     /// Takes note of what an attachment said.
@@ -285,4 +318,48 @@ pub(crate) fn not_found() -> Refusal {
         Code::TopicNotFound,
         "there is no such topic, and topics are not made by use",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Deaf;
+
+    impl Outlet for Deaf {
+        fn offer(&self, _: u64, _: &[Block], _: bool) {}
+        fn rule(&self, _: u64, _: Policy) {}
+        fn lost(&self, _: u64, _: &Refusal) {}
+    }
+
+    fn here(relay: &Relay) -> Vec<u64> {
+        let reached = relay.members();
+        reached
+            .iter()
+            .filter_map(|member| Some(member.reach()?.0))
+            .collect()
+    }
+
+    #[test]
+    fn who_left_is_reached_no_more_and_takes_no_place_for_long() {
+        let relay = Relay::new("crowd".parse().unwrap(), 0, 0);
+        let deaf: Arc<dyn Outlet> = Arc::new(Deaf);
+        let keys: Vec<u64> = (0..100)
+            .map(|sub| relay.join(sub, Arc::downgrade(&deaf)))
+            .collect();
+        for sub in (0..100).filter(|sub| sub % 3 != 0) {
+            relay.leave(keys[sub]);
+            relay.leave(keys[sub]);
+        }
+        let kept: Vec<u64> = (0..100).filter(|sub| sub % 3 == 0).collect();
+        assert_eq!(here(&relay), kept);
+        assert!(relay.members().len() < 2 * kept.len());
+        let late = relay.join(100, Arc::downgrade(&deaf));
+        for sub in kept {
+            relay.leave(keys[usize::try_from(sub).unwrap()]);
+        }
+        assert_eq!(here(&relay), [100]);
+        relay.leave(late);
+        assert!(relay.members().is_empty());
+    }
 }
