@@ -5,9 +5,15 @@ mod delivery;
 mod judge;
 mod observation;
 mod order;
+mod reading;
 mod slots;
 mod verdict;
+mod watch;
 
 pub use judge::{Judge, judge_dir};
-pub use observation::{AckLevel, Event, Line, Position, Reached, Recorder, Row, SinceText, hash};
+pub use observation::{
+    AckLevel, Event, Line, Position, Reached, Recorder, Row, SinceText, digest, hash,
+};
+pub use reading::{Finding, Reading};
 pub use verdict::{Report, Verdict, Witness};
+pub use watch::{StreamOrder, Watch};

@@ -20,10 +20,16 @@ pub enum Verdict {
     GapUnsignalled,
     /// C3: two drafts of one stream in the wrong order.
     PublisherOrder,
+    /// C10: a draft with a key in two slots. By a watch alone.
+    Duplicated,
+    /// C8: a message that nobody published so. By a watch alone.
+    Phantom,
+    /// C1: a message under another topic than it was published to. By a watch alone.
+    WrongTopic,
 }
 
 impl Verdict {
-    /// All verdicts that are judged.
+    /// All verdicts that a judge of observations gives.
     pub const ALL: [Self; 6] = [
         Self::Diverged,
         Self::Lost,
@@ -42,6 +48,9 @@ impl Verdict {
             Self::Repeated => "REPEATED",
             Self::GapUnsignalled => "GAP_UNSIGNALLED",
             Self::PublisherOrder => "PUBLISHER_ORDER",
+            Self::Duplicated => "DUPLICATED",
+            Self::Phantom => "PHANTOM",
+            Self::WrongTopic => "WRONG_TOPIC",
         }
     }
 }
@@ -89,7 +98,7 @@ impl Report {
 
     /// True if no verdict was given.
     pub fn is_clean(&self) -> bool {
-        Verdict::ALL.iter().all(|v| self.count(*v) == 0)
+        self.verdicts.values().all(|count| *count == 0)
     }
 
     pub(crate) fn give(&mut self, verdict: Verdict, topic: &str, proof: impl FnOnce() -> String) {
