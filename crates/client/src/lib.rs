@@ -11,6 +11,7 @@ mod outbox;
 mod progress;
 mod publisher;
 mod sending;
+mod socket;
 mod subscriber;
 mod told;
 mod transport;

@@ -114,6 +114,7 @@ pub(crate) struct Outbox {
     next: u64,
     waiting: BTreeMap<u64, Row>,
     in_flight: BTreeMap<u64, Row>,
+    sent_again: u64,
 }
 
 impl Outbox {
@@ -123,7 +124,13 @@ impl Outbox {
             next: 1,
             waiting: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            sent_again: 0,
         }
+    }
+
+    /// Sendings after the first ones.
+    pub(crate) fn sent_again(&self) -> u64 {
+        self.sent_again
     }
 
     /// Drafts without a report.
@@ -178,6 +185,7 @@ impl Outbox {
         }
         let id = due?;
         let mut row = self.waiting.remove(&id)?;
+        self.sent_again += u64::from(row.first_sent.is_some());
         let first = *row.first_sent.get_or_insert(now);
         if row.draft.key.is_some() {
             let since = u64::try_from(now.saturating_sub(first).as_millis()).unwrap_or(u64::MAX);

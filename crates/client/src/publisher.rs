@@ -2,6 +2,8 @@
 //! connections as it takes. Its task runs until it is dropped and all drafts have their outcome.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,12 +16,12 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::course::{Course, Next};
-use crate::endpoint::Endpoints;
+use crate::endpoint::{Address, Endpoints};
 use crate::http::Http;
 use crate::machine::Machine;
 use crate::outbox::{Outbox, Patience, PublishError, Report, Sent};
-use crate::sending;
 use crate::told::{Ending, Status, Told, strange};
+use crate::{sending, socket};
 
 /// How drafts travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub enum Via {
     Grpc,
     /// One request after the other.
     Http,
+    /// A WebSocket, with at most 64 drafts in flight (protocol section 4).
+    Ws,
 }
 
 /// What is wanted of a publisher.
@@ -62,6 +66,7 @@ pub struct Publisher {
     jobs: mpsc::Sender<Job>,
     machine: Machine,
     keys: bool,
+    sent_again: Arc<AtomicU64>,
 }
 
 /// A draft that was taken.
@@ -79,9 +84,15 @@ impl Publisher {
     pub fn start(machine: Machine, endpoints: Endpoints, options: PublishOptions) -> Self {
         let (jobs, rx) = mpsc::channel(1);
         let keys = options.keys;
+        let sent_again = Arc::new(AtomicU64::new(0));
+        let most = match options.via {
+            Via::Ws => socket::WINDOW,
+            Via::Grpc | Via::Http => 1_024,
+        };
         let lane = Lane {
+            sent_again: sent_again.clone(),
             outbox: Outbox::new(options.patience),
-            window: options.in_flight.clamp(1, 1_024),
+            window: options.in_flight.clamp(1, most),
             options,
             endpoints,
             machine: machine.clone(),
@@ -98,7 +109,14 @@ impl Publisher {
             jobs,
             machine,
             keys,
+            sent_again,
         }
+    }
+
+    /// Sendings after the first one of a draft. It grows before such a sending leaves, so a draft
+    /// whose whole life saw one number was sent once.
+    pub fn sent_again(&self) -> u64 {
+        self.sent_again.load(Ordering::Acquire)
     }
 
     /// Hands a draft over, in order. Waits only while too many have no outcome.
@@ -142,13 +160,36 @@ enum Line {
     Stream {
         /// `None`: half-closed, on the way to another node.
         drafts: Option<mpsc::Sender<StreamDraft>>,
-        answers: Answers,
+        answers: Heard,
     },
     Http {
         /// `None` while it is at work.
         http: Option<Http>,
         work: Option<BoxFuture<'static, (u64, Sent, Http)>>,
     },
+}
+
+/// Where a stream's answers come from.
+enum Heard {
+    Grpc(Answers),
+    Ws(Box<socket::Answers>),
+}
+
+impl Heard {
+    /// Safe to cancel.
+    async fn news(&mut self) -> News {
+        match self {
+            Self::Grpc(answers) => match answers.next().await {
+                Ok(Some((id, result))) => News::Sent(id, Box::new(sent_of(result.map(Into::into)))),
+                Ok(None) => News::Over(Ending::Cut("the publish stream ended".to_owned())),
+                Err(error) => News::Over(error.into()),
+            },
+            Self::Ws(answers) => match answers.next().await {
+                Ok((id, sent)) => News::Sent(id, Box::new(sent)),
+                Err(ending) => News::Over(ending),
+            },
+        }
+    }
 }
 
 /// What a line brings.
@@ -161,11 +202,7 @@ impl Line {
     /// Safe to cancel.
     async fn news(&mut self) -> News {
         match self {
-            Self::Stream { answers, .. } => match answers.next().await {
-                Ok(Some((id, result))) => News::Sent(id, Box::new(sent_of(result.map(Into::into)))),
-                Ok(None) => News::Over(Ending::Cut("the publish stream ended".to_owned())),
-                Err(error) => News::Over(error.into()),
-            },
+            Self::Stream { answers, .. } => answers.news().await,
             Self::Http { http, work } => {
                 let Some(running) = work.as_mut() else {
                     return std::future::pending().await;
@@ -201,6 +238,7 @@ struct Lane {
     line: Line,
     node: usize,
     renew: bool,
+    sent_again: Arc<AtomicU64>,
 }
 
 impl Lane {
@@ -259,6 +297,8 @@ impl Lane {
                 while let Ok(room) = drafts.try_reserve()
                     && let Some((seq, draft)) = self.outbox.next_due(now)
                 {
+                    self.sent_again
+                        .store(self.outbox.sent_again(), Ordering::Release);
                     let within = self.options.patience.sending;
                     room.send(StreamDraft { seq, draft, within });
                 }
@@ -271,6 +311,8 @@ impl Lane {
                         *http = Some(idle);
                         return;
                     };
+                    self.sent_again
+                        .store(self.outbox.sent_again(), Ordering::Release);
                     let (machine, patience) = (self.machine.clone(), self.options.patience);
                     let renew = std::mem::take(&mut self.renew);
                     *work = Some(
@@ -295,17 +337,32 @@ impl Lane {
         next.into_iter().chain(self.outbox.wake_at()).min()
     }
 
-    async fn connect(&mut self) -> Result<Line, Ending> {
-        let list = match self.options.via {
+    fn addresses(&self) -> &[Address] {
+        match self.options.via {
             Via::Grpc => &self.endpoints.grpc,
-            Via::Http => &self.endpoints.edges,
-        };
+            Via::Http | Via::Ws => &self.endpoints.edges,
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Line, Ending> {
+        let list = self.addresses();
         let at = self.node.checked_rem(list.len()).unwrap_or(0);
         let no_address = || Ending::NotConnected("no address is given".to_owned());
-        let address = list.get(at).ok_or_else(no_address)?;
+        let address = &list.get(at).ok_or_else(no_address)?.clone();
         if self.options.via == Via::Http {
             let http = Some(Http::new(self.machine.clone(), address.clone()));
             return Ok(Line::Http { http, work: None });
+        }
+        if self.options.via == Via::Ws {
+            let token = self.machine.authorization(self.renew).await;
+            let (drafts, rx) = mpsc::channel(self.window);
+            let answers = socket::open(&self.machine, address, token, rx).await?;
+            self.course.on_good(self.machine.clock.now());
+            self.renew = false;
+            return Ok(Line::Stream {
+                drafts: Some(drafts),
+                answers: Heard::Ws(Box::new(answers)),
+            });
         }
         let Machine {
             connector, tasks, ..
@@ -327,7 +384,7 @@ impl Lane {
         self.renew = false;
         Ok(Line::Stream {
             drafts: Some(drafts),
-            answers,
+            answers: Heard::Grpc(answers),
         })
     }
 
@@ -346,7 +403,7 @@ impl Lane {
         if let Some(report) = self.outbox.on_sent(id, sent, now, chance) {
             self.report([(id, report)]);
         }
-        let several = self.endpoints.grpc.len() > 1;
+        let several = self.addresses().len() > 1;
         match &mut self.line {
             // The rest is still answered here; what is refused goes to another node.
             Line::Stream { drafts, .. } if advice == Some(Advice::Reroute) && several => {

@@ -36,6 +36,8 @@ pub struct SubscribeOptions {
     pub poll_every: Duration,
     /// How long the first contact may take; `None`: for ever.
     pub first_contact: Option<Duration>,
+    /// Hand out what was handed out before, too, if it comes again: for those who judge a node.
+    pub repeats: bool,
 }
 
 impl SubscribeOptions {
@@ -49,6 +51,7 @@ impl SubscribeOptions {
             heartbeat: Duration::from_secs(15),
             poll_every: Duration::from_secs(1),
             first_contact: None,
+            repeats: false,
         }
     }
 }
@@ -216,7 +219,7 @@ impl Subscriber {
                     self.progress.on_topic_ended(&end.topic);
                     return Ok(Some(Event::TopicEnded(end)));
                 }
-                Entry::Item(item) if self.progress.is_new(&item) => {
+                Entry::Item(item) if self.options.repeats || self.progress.is_new(&item) => {
                     self.handed = Mark::of(&item);
                     match item {
                         Received::Message(message) => return Ok(Some(Event::Message(message))),

@@ -6,7 +6,7 @@ mod lines;
 mod poll;
 mod sse;
 mod url;
-mod ws;
+pub(crate) mod ws;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -246,6 +246,6 @@ fn left(
 }
 
 /// The node said what is not of this protocol.
-fn malformed(why: impl fmt::Display) -> Ending {
+pub(crate) fn malformed(why: impl fmt::Display) -> Ending {
     Ending::Cut(format!("the node said what is not of this protocol: {why}"))
 }

@@ -104,7 +104,13 @@ impl Poll {
     }
 
     async fn ask(&mut self) -> Result<PollBody, Ending> {
-        let route = Route::Poll { wait: self.wait };
+        // The first answer brings a cursor, so that a cut before the first message loses nothing:
+        // it is not waited for.
+        let wait = match self.cursor {
+            Some(_) => self.wait,
+            None => Duration::ZERO,
+        };
+        let route = Route::Poll { wait };
         let path = url::path(route, &self.wish, self.cursor.as_deref());
         let request = url::get(&path, "application/json", &self.wish)?;
         let response = self.http.ask(request).await?;

@@ -1,5 +1,8 @@
 //! A WebSocket: hello, then a subscribe for each topic; the rest is heard.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use fanfare_host::Stream;
 use fanfare_protocol::header::SUBPROTOCOL;
 use fanfare_protocol::json::client_frame::{ClientFrame, Hello, Subscribe};
@@ -22,16 +25,7 @@ pub(crate) struct Ws {
 }
 
 pub(super) async fn open(machine: &Machine, address: &Address, wish: Wish) -> Result<Ws, Ending> {
-    let stream = connect(machine, address).await?;
-    let request = handshake(address, &wish)?;
-    let opening = client_async(request, stream);
-    let opened = tokio::select! { biased;
-        opened = opening => opened.map_err(|error| ending(&error))?,
-        () = machine.clock.sleep(CONNECT) => {
-            return Err(Ending::Cut(format!("{address}: no answer to the handshake in time")));
-        }
-    };
-    let (mut socket, _) = opened;
+    let mut socket = shake_hands(machine, address, &wish).await?;
     for frame in first_frames(wish) {
         let mut out = Vec::new();
         frame.put(&mut out);
@@ -41,6 +35,39 @@ pub(super) async fn open(machine: &Machine, address: &Address, wish: Wish) -> Re
     }
     socket.flush().await.map_err(|error| ending(&error))?;
     Ok(Ws { socket })
+}
+
+/// A socket after its `hello`, for publishing.
+pub(crate) async fn publishing(
+    machine: &Machine,
+    address: &Address,
+    authorization: Option<String>,
+) -> Result<WebSocketStream<Stream>, Ending> {
+    let wish = Wish {
+        topics: Vec::new(),
+        cursor: None,
+        heartbeat: Duration::from_secs(15),
+        fresh: BTreeSet::new(),
+        authorization,
+    };
+    Ok(open(machine, address, wish).await?.socket)
+}
+
+async fn shake_hands(
+    machine: &Machine,
+    address: &Address,
+    wish: &Wish,
+) -> Result<WebSocketStream<Stream>, Ending> {
+    let stream = connect(machine, address).await?;
+    let request = handshake(address, wish)?;
+    let opening = client_async(request, stream);
+    let opened = tokio::select! { biased;
+        opened = opening => opened.map_err(|error| ending(&error))?,
+        () = machine.clock.sleep(CONNECT) => {
+            return Err(Ending::Cut(format!("{address}: no answer to the handshake in time")));
+        }
+    };
+    Ok(opened.0)
 }
 
 fn handshake(address: &Address, wish: &Wish) -> Result<Request<()>, Ending> {
@@ -79,20 +106,28 @@ fn first_frames(wish: Wish) -> impl Iterator<Item = ClientFrame<String>> {
 
 impl Ws {
     pub(super) async fn next(&mut self) -> Result<Said, Ending> {
-        let message = match self.socket.next().await {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(ending(&error)),
-            None => return Err(Ending::Cut("the socket was cut".to_owned())),
-        };
-        match message {
-            Message::Text(text) => said(ServerFrame::read(text.as_bytes()).map_err(malformed)?),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(Said::Alive),
-            Message::Binary(_) => Err(malformed("a binary frame")),
-            Message::Close(Some(frame)) => {
-                Err(Told::of_close(frame.code.into(), &frame.reason).into())
-            }
-            Message::Close(None) => Err(Ending::Cut("closed without a code".to_owned())),
+        match heard(&mut self.socket).await? {
+            Some(frame) => said(frame),
+            None => Ok(Said::Alive),
         }
+    }
+}
+
+/// The next frame of a socket; `None`: a sign of life. Safe to cancel.
+pub(crate) async fn heard(
+    socket: &mut (impl futures_util::Stream<Item = Result<Message, Error>> + Unpin),
+) -> Result<Option<ServerFrame>, Ending> {
+    let message = match socket.next().await {
+        Some(Ok(message)) => message,
+        Some(Err(error)) => return Err(ending(&error)),
+        None => return Err(Ending::Cut("the socket was cut".to_owned())),
+    };
+    match message {
+        Message::Text(text) => Ok(Some(ServerFrame::read(text.as_bytes()).map_err(malformed)?)),
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(None),
+        Message::Binary(_) => Err(malformed("a binary frame")),
+        Message::Close(Some(frame)) => Err(Told::of_close(frame.code.into(), &frame.reason).into()),
+        Message::Close(None) => Err(Ending::Cut("closed without a code".to_owned())),
     }
 }
 
