@@ -24,9 +24,11 @@ use crate::wire::grpc::{self, pb};
 use crate::wire::http;
 use crate::wire::session::Node;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(120);
 /// How long a whole story may take.
-const STORY: Duration = Duration::from_secs(150);
+const STORY: Duration = Duration::from_secs(600);
+/// How long one node may take to say what it sees, before the next one is asked.
+const ASKED: Duration = Duration::from_secs(10);
 
 /// What a cluster of a story is made of.
 #[derive(Clone, Debug, Default)]
@@ -351,7 +353,7 @@ impl Cluster {
                 let mut admin = ClusterAdminClient::new(grpc::channel(&node.grpc).await?);
                 Ok::<_, anyhow::Error>(admin.get_view(pb::GetViewRequest {}).await?.into_inner())
             };
-            match wait::soon("the view", Duration::from_secs(2), asked).await {
+            match wait::soon("the view", ASKED, asked).await {
                 Ok(Ok(view)) => return Ok(view),
                 Ok(Err(e)) | Err(e) => last = Some(e),
             }
@@ -381,6 +383,11 @@ impl Cluster {
             Ok(())
         })
         .await
+    }
+
+    /// The nodes themselves.
+    pub fn inner(&self) -> &Arc<dev::Cluster> {
+        &self.inner
     }
 
     /// As if the node's power went.

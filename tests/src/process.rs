@@ -13,6 +13,8 @@ use crate::wait;
 use crate::wire::http;
 use crate::wire::session::Node;
 
+const SOON: Duration = Duration::from_secs(120);
+
 /// The `fanfare` binary: `FANFARE_BIN`, or built now, in the profile of the tests.
 pub fn binary() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -164,7 +166,7 @@ impl Process {
 
     /// Waits until `/readyz` says so.
     pub async fn ready(&self) -> Result<()> {
-        let ready = wait::until("readiness", Duration::from_secs(30), || async {
+        let ready = wait::until("readiness", SOON, || async {
             let answer = http::get(&self.ops, "/readyz").await?;
             ensure!(
                 answer.status.is_success(),
@@ -261,10 +263,7 @@ impl Processes {
 
     async fn init(&self, shards: u32) -> Result<()> {
         let ops = &self.nodes[0].ops;
-        wait::until("the operator's door", Duration::from_secs(20), || {
-            http::get(ops, "/healthz")
-        })
-        .await?;
+        wait::until("the operator's door", SOON, || http::get(ops, "/healthz")).await?;
         let path = format!("/cluster/init?shards={shards}");
         let made = http::post(ops, &path, "text/plain", "").await?;
         ensure!(

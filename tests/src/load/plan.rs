@@ -3,7 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Parser as _;
+
 use super::operation::Operations;
+
+/// Seconds of a load that is ended when all is done: a day.
+pub(super) const ENDLESS: u64 = 86_400;
 
 const EXAMPLES: &str = "Examples:
   Kill the node that leads most shards at second 20, start it again at 40:
@@ -40,6 +45,9 @@ pub struct Plan {
     /// Publish streams, spread over the nodes.
     #[arg(long, default_value_t = 6)]
     pub streams: usize,
+    /// Drafts without an answer at which a stream stops sending.
+    #[arg(long, default_value_t = 1_000)]
+    pub in_flight: usize,
     /// Bytes of a payload.
     #[arg(long, default_value_t = 128)]
     pub payload: usize,
@@ -96,6 +104,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A load that a story ends, with as much time as a slow machine may need.
+    pub fn story() -> Self {
+        let mut plan = Self::parse_from(["load"]);
+        (plan.shards, plan.seconds) = (4, ENDLESS);
+        (plan.settle, plan.patience) = (300, 300);
+        // So few that all are answered in their time even by a machine that is slow: what is sent
+        // again for want of an answer makes it slower still.
+        plan.in_flight = 50;
+        plan
+    }
+
     /// Name of the n-th topic.
     pub fn topic(n: usize) -> String {
         format!("load.{n}")

@@ -22,9 +22,6 @@ use crate::wire::grpc::pb::publisher_client::PublisherClient;
 use crate::wire::grpc::{self, pb};
 use crate::wire::session::Node;
 
-/// Drafts without an answer at which a stream stops sending.
-const IN_FLIGHT: usize = 1_000;
-
 /// A draft that waits for its answer.
 #[derive(Clone)]
 struct Waiting {
@@ -87,7 +84,7 @@ impl Publisher {
                 && !(self.over() && waiting.is_empty())
                 && self.book.now() <= self.book.give_up()
             {
-                let room = waiting.len() < IN_FLIGHT && !self.over();
+                let room = waiting.len() < self.plan.in_flight && !self.over();
                 tokio::select! { biased;
                     answer = call.answers.message() => match answer {
                         Ok(Some(answer)) => alive = self.answered(&mut waiting, answer),
@@ -119,7 +116,7 @@ impl Publisher {
     async fn open(&self, node: &Node) -> Result<Call> {
         let connect = grpc::channel(&node.grpc);
         let channel = tokio::time::timeout(Duration::from_secs(2), connect).await??;
-        let (requests, receiver) = mpsc::channel(IN_FLIGHT);
+        let (requests, receiver) = mpsc::channel(self.plan.in_flight);
         let mut client = PublisherClient::new(channel);
         let call = client.publish_stream(ReceiverStream::new(receiver).fuse());
         let answers = tokio::time::timeout(Duration::from_secs(5), call)
@@ -174,7 +171,7 @@ impl Publisher {
                 key_age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
                 ..pb::Draft::default()
             }),
-            timeout_ms: 10_000,
+            timeout_ms: 30_000,
         };
         call.requests.send(request).await.is_ok()
     }

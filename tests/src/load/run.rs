@@ -9,16 +9,13 @@ use super::data;
 use super::operate::Operator;
 use super::operation::Operations;
 use super::pauses::pauses;
-use super::plan::Plan;
+use super::plan::{ENDLESS, Plan};
 use super::report::Outcome;
 use super::traffic::Traffic;
 use crate::process::Processes;
 use crate::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
 use crate::wire::grpc::{self, pb};
 use crate::wire::session::Node;
-
-/// Seconds of a load that is ended when all is done: a day.
-const ENDLESS: u64 = 86_400;
 
 /// Runs the plan and judges it. Progress goes to stderr.
 pub async fn run(plan: &Plan) -> Result<Outcome> {

@@ -116,7 +116,7 @@ impl Traffic {
         let Holding { name, grpc, shards } = holding;
         wait::until(
             "every replica to catch up",
-            Duration::from_secs(60),
+            Duration::from_secs(180),
             || async {
                 let mut admin = ClusterAdminClient::new(grpc::channel(grpc).await?);
                 let mut heads = std::collections::BTreeMap::new();

@@ -1,6 +1,7 @@
 //! HTTP/1.1 by hyper, one connection a request.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
@@ -111,10 +112,17 @@ pub async fn post(
     .await
 }
 
-/// Publishes text and gives the position's text.
+/// Publishes text and gives the position's text. It has a key of its own, so that the node may send
+/// it again if the leader changes on the way; a story that wants no key posts.
 pub async fn publish(address: &str, topic: &str, text: &str) -> Result<String> {
-    let path = format!("/v1/publish?topic={topic}");
-    let answer = post(address, &path, "text/plain", text.to_owned()).await?;
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let key = format!("publish-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let path = format!("/v1/publish?topic={topic}&timeout=30");
+    let headers = [
+        ("content-type", "text/plain"),
+        ("idempotency-key", key.as_str()),
+    ];
+    let answer = send(address, Method::POST, &path, &headers, text.to_owned()).await?;
     let json = answer.json()?;
     match json["position"].as_str() {
         Some(position) if answer.status == StatusCode::OK => Ok(position.to_owned()),

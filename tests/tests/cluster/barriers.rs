@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::membership::{admin, holds, id, plan, settled, setup, until};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Where a node was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

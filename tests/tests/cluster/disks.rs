@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Parser as _;
 use fanfare_host::{Faults, Space};
 use fanfare_server::dev::Act;
 use fanfare_tests::cluster::{Cluster, Setup};
@@ -15,7 +14,7 @@ use fanfare_tests::wait::until;
 use fanfare_tests::wire::grpc::pb;
 use fanfare_tests::wire::http;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 fn full() -> Option<Space> {
     Some(Space {
@@ -25,10 +24,7 @@ fn full() -> Option<Space> {
 }
 
 fn plan() -> Plan {
-    let mut plan = Plan::parse_from(["load"]);
-    plan.shards = 4;
-    // The story ends the load; this only bounds it.
-    plan.seconds = 120;
+    let mut plan = Plan::story();
     plan.rate = 200;
     plan.topics = 12;
     plan.subscribers = 12;

@@ -3,18 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clap::Parser as _;
 use fanfare_server::dev::Act;
 use fanfare_tests::cluster::Cluster;
 use fanfare_tests::load::{Plan, Traffic};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 fn plan() -> Plan {
-    let mut plan = Plan::parse_from(["load"]);
-    plan.shards = 4;
-    // The story ends the load; this only bounds it.
-    plan.seconds = 120;
+    let mut plan = Plan::story();
     plan.rate = 300;
     plan.topics = 12;
     plan.subscribers = 24;

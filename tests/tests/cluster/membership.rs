@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Parser as _;
 use fanfare_server::dev::Times;
 use fanfare_tests::cluster::{Cluster, Setup};
 use fanfare_tests::load::{Plan, Traffic};
@@ -14,12 +13,10 @@ use fanfare_tests::wait;
 use fanfare_tests::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
 use fanfare_tests::wire::grpc::{self, pb};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 pub fn plan() -> Plan {
-    let mut plan = Plan::parse_from(["load"]);
-    // The story ends the load; this only bounds it.
-    plan.seconds = 150;
+    let mut plan = Plan::story();
     plan.rate = 100;
     plan.topics = 12;
     plan.subscribers = 12;

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clap::Parser as _;
 use fanfare_checker::{Event, Line};
 use fanfare_server::dev::{Act, Times};
 use fanfare_tests::cluster::{Cluster, Setup};
@@ -15,13 +14,10 @@ use fanfare_tests::load::{Plan, Traffic};
 use fanfare_tests::wait;
 use futures_util::future::join_all;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 fn plan() -> Plan {
-    let mut plan = Plan::parse_from(["load"]);
-    plan.shards = 4;
-    // The story ends the load; this only bounds it.
-    plan.seconds = 140;
+    let mut plan = Plan::story();
     plan.rate = 200;
     plan.topics = 8;
     plan.subscribers = 16;

@@ -4,16 +4,15 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Parser as _;
 use fanfare_tests::load::{Plan, Traffic, run};
 use fanfare_tests::process::Processes;
 use fanfare_tests::wire::session::Node;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
+const STORY: Duration = Duration::from_secs(600);
 
 fn plan() -> Plan {
-    let mut plan = Plan::parse_from(["load"]);
-    plan.shards = 4;
+    let mut plan = Plan::story();
     plan.seconds = 15;
     plan.rate = 300;
     plan.topics = 12;
@@ -26,7 +25,7 @@ fn block_on(story: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(180), story).await })?
+    runtime.block_on(async { tokio::time::timeout(STORY, story).await })?
 }
 
 #[test]
@@ -50,7 +49,7 @@ fn a_process_stopped_in_its_reign_acks_nothing_false_when_it_wakes() -> Result<(
         let cluster = Processes::start(3, dir.path(), 4).await?;
         let nodes: Vec<Node> = cluster.nodes.iter().map(|n| n.node.clone()).collect();
         let plan = Plan {
-            seconds: 120,
+            seconds: Plan::story().seconds,
             ..plan()
         };
         let traffic = Traffic::start(&plan, &nodes).await?;
@@ -74,7 +73,7 @@ fn sigterm_ends_a_process_cleanly() -> Result<()> {
         let mut cluster = Processes::single(dir.path()).await?;
         let node = &mut cluster.nodes[0];
         node.signal("TERM")?;
-        let code = node.exited(Duration::from_secs(30)).await?;
+        let code = node.exited(SOON).await?;
         ensure!(code == Some(0), "exit code {code:?}\n{}", node.tail());
         Ok(())
     })
@@ -89,7 +88,7 @@ fn a_wiped_disk_is_refused_and_says_so() -> Result<()> {
         node.kill()?;
         std::fs::remove_dir_all(node.data())?;
         node.start()?;
-        let code = node.exited(Duration::from_secs(30)).await?;
+        let code = node.exited(SOON).await?;
         ensure!(
             code.is_some_and(|code| code != 0),
             "exit code {code:?}\n{}",

@@ -10,7 +10,8 @@ use fanfare_tests::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
 use fanfare_tests::wire::grpc::{self, pb};
 use fanfare_tests::wire::http;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
+const STORY: Duration = Duration::from_secs(600);
 
 /// The gRPC doors of the nodes at these places.
 fn doors(cluster: &Processes, at: &[usize]) -> Vec<String> {
@@ -83,5 +84,5 @@ fn a_lost_node_is_replaced_and_its_name_used_again() -> Result<()> {
         ensure!(kept.text().contains("20"), "{}", kept.text());
         Ok(())
     };
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(180), story).await })?
+    runtime.block_on(async { tokio::time::timeout(STORY, story).await })?
 }

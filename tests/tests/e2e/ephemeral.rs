@@ -10,7 +10,7 @@ use fanfare_tests::wire::http;
 use fanfare_tests::wire::seen::Seen;
 use fanfare_tests::wire::session::{Begin, Session, Transport};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 fn ephemeral() -> pb::Rules {
     pb::Rules {
@@ -71,7 +71,7 @@ fn a_new_leader_begins_a_new_epoch_and_says_so() -> Result<()> {
         cluster.publish(reader, "live.score", 6..=7).await?;
         let mut seen = Vec::new();
         while seen.last().map(String::as_str) != Some("7") {
-            match soon("the new reign", 2 * SOON, session.next()).await?? {
+            match soon("the new reign", SOON, session.next()).await?? {
                 Some(Seen::Gap(gap)) => seen.push(gap.reason),
                 Some(Seen::Message(message)) => seen.push(message.text()),
                 Some(Seen::Attached(_) | Seen::Heartbeat) => {}

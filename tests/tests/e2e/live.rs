@@ -9,7 +9,7 @@ use fanfare_tests::wire::http;
 use fanfare_tests::wire::seen::Seen;
 use fanfare_tests::wire::session::{Begin, Session, Transport};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Opens a session and waits for its answer, so that what is published next is live.
 async fn attached(

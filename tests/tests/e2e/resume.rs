@@ -10,7 +10,7 @@ use fanfare_tests::wire::grpc::pb;
 use fanfare_tests::wire::seen::Seen;
 use fanfare_tests::wire::session::{Begin, Session, Transport};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Reads messages `first..=last` of a fresh session and gives its cursor.
 async fn read(session: &mut Session, first: u64, last: u64) -> Result<String> {

@@ -12,7 +12,7 @@ use page::Page;
 use world::World;
 
 /// How long one block may take.
-const BLOCK: Duration = Duration::from_secs(120);
+const BLOCK: Duration = Duration::from_secs(600);
 /// Blocks below which the page was not read as it is written.
 const BLOCKS: usize = 30;
 

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clap::Parser as _;
 use fanfare_tests::load::{Operation, Operations, Plan, run};
 
 /// How long the story may take.
-const STORY: Duration = Duration::from_secs(300);
+const STORY: Duration = Duration::from_secs(900);
 
 #[test]
 fn a_node_comes_and_another_leaves_under_load_and_nothing_is_lost_or_repeated() -> Result<()> {
-    let mut plan = Plan::parse_from(["load"]);
-    (plan.shards, plan.topics, plan.streams) = (4, 12, 3);
+    let mut plan = Plan::story();
+    (plan.topics, plan.streams) = (12, 3);
     (plan.rate, plan.subscribers) = (100, 24);
     plan.operations = Some(Operations(vec![
         Operation::Join,
