@@ -1,0 +1,70 @@
+// Runs the stories of `stories/` and the pages of `docs/` against clusters of FANFARE_BIN, one after
+// another, each bounded in time, and counts. Arguments: only stories whose name has one of them.
+import { existsSync, readdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { Cluster } from "./lib/cluster.mjs";
+import { closeBrowser } from "./lib/page.mjs";
+import { python } from "./lib/python.mjs";
+
+const LIMIT = 120_000;
+const here = import.meta.dirname;
+const binary = resolve(process.env.FANFARE_BIN ?? `${here}/../../target/debug/fanfare`);
+const wanted = process.argv.slice(2);
+
+/** All stories, each in a cluster that it shares with those of its file. */
+async function chapters() {
+  const files = readdirSync(`${here}/stories`).sort();
+  const scripts = files.filter((file) => file.endsWith(".mjs"));
+  const modules = await Promise.all(scripts.map((file) => import(`./stories/${file}`)));
+  const snakes = files.filter((file) => file.endsWith(".py"));
+  return [...modules.map(({ stories }) => stories), ...snakes.map((file) => python(`${here}/stories/${file}`))];
+}
+
+async function bounded(run) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done within ${LIMIT / 1000} s`)), LIMIT);
+  });
+  try {
+    return await Promise.race([run(), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function main() {
+  if (!existsSync(binary)) throw new Error(`no binary at ${binary}: build it or say FANFARE_BIN`);
+  const score = { passed: 0, failed: 0, skipped: 0 };
+  for (const chapter of await chapters()) {
+    const mine = Object.entries(chapter).filter(([name]) => !wanted.length || wanted.some((word) => name.includes(word)));
+    if (!mine.length) continue;
+    let cluster = await Cluster.start(binary);
+    for (const [name, story] of mine) {
+      const begun = performance.now();
+      const took = () => `${((performance.now() - begun) / 1000).toFixed(1)} s`;
+      try {
+        const said = await bounded(() => story(cluster));
+        score.passed++;
+        console.log(`ok    ${name} (${said}; ${took()})`);
+      } catch (why) {
+        if (why.missing) {
+          score.skipped++;
+          console.log(`SKIP  ${name}: ${why.message}`);
+          continue;
+        }
+        score.failed++;
+        console.log(`FAIL  ${name} (${took()}): ${why.stack ?? why}\n--- log\n${cluster.log().slice(-3000)}`);
+        // What a failed story left behind is no other story's business.
+        await cluster.stop();
+        cluster = await Cluster.start(binary);
+      }
+    }
+    await cluster.stop();
+  }
+  await closeBrowser();
+  const skipped = score.skipped ? `, ${score.skipped} skipped` : "";
+  console.log(`${score.passed} passed, ${score.failed} failed${skipped}`);
+  process.exit(score.failed || !score.passed ? 1 : 0);
+}
+
+await main();
