@@ -12,8 +12,10 @@ use crate::problem::bare;
 
 const EXPOSED: &str = "ETag, Link, Retry-After, Fanfare-Request-Id";
 const METHODS: &str = "GET, HEAD, POST";
-const REQUEST_HEADERS: &str =
-    "Authorization, Content-Type, Idempotency-Key, Idempotency-Age, Last-Event-ID, If-None-Match";
+/// Ours, and what htmx 2 and 4 add to each of their requests.
+const REQUEST_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, Idempotency-Age, \
+     Last-Event-ID, If-None-Match, HX-Request, HX-Request-Type, HX-Current-URL, HX-Target, \
+     HX-Source, HX-Trigger, HX-Trigger-Name, HX-Prompt, HX-Boosted";
 
 /// What the `Origin` of a request is to this edge.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -46,7 +46,13 @@ pub(crate) fn put_id(out: &mut Vec<u8>, id: &str) {
 
 /// Appends how long an EventSource waits before it comes back, in ms.
 pub fn put_retry(out: &mut Vec<u8>, ms: u64) {
-    put_plain(out, format_args!("retry: {ms}\n\n"));
+    put_retry_line(out, ms);
+    out.push(b'\n');
+}
+
+/// Appends the same as a line of the event that follows: htmx 4 passes over a `retry` without one.
+pub(crate) fn put_retry_line(out: &mut Vec<u8>, ms: u64) {
+    put_plain(out, format_args!("retry: {ms}\n"));
 }
 
 /// Appends the comment that says "still here".

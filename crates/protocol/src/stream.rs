@@ -79,7 +79,7 @@ impl Carrier {
     }
 
     /// Appends the end of a session: the last that is written. On a WebSocket the Close frame
-    /// follows; on SSE the delay advised goes before, and the cursor, if any, is the event's id.
+    /// follows; on SSE the delay advised is the event's `retry`, and the cursor, if any, its id.
     pub fn put_disconnect(self, out: &mut Vec<u8>, disconnect: &Disconnect) {
         match self {
             Self::Ws => {
@@ -88,7 +88,7 @@ impl Carrier {
             }
             Self::Sse | Self::Html => {
                 if let Some(ms) = disconnect.retry_after_ms {
-                    sse::put_retry(out, ms);
+                    sse::put_retry_line(out, ms);
                 }
                 let mut data = Vec::new();
                 server_frame::put_disconnect(&mut data, disconnect);

@@ -71,7 +71,7 @@ fn an_event_source_is_told_what_it_is_subscribed_to() {
 fn an_event_source_of_a_draining_node_keeps_its_id() {
     assert_eq!(
         shown(|out| Carrier::Sse.put_disconnect(out, &draining())),
-        "retry: 800\n\nevent: $disconnect\ndata: {\"type\":\"disconnect\",\"code\":\"draining\",\"advice\":\"reroute\",\"retry_after_ms\":800,\"detail\":\"this node is leaving\"}\n\n"
+        "retry: 800\nevent: $disconnect\ndata: {\"type\":\"disconnect\",\"code\":\"draining\",\"advice\":\"reroute\",\"retry_after_ms\":800,\"detail\":\"this node is leaving\"}\n\n"
     );
     let last = Disconnect {
         cursor: Some("C43".to_owned()),
@@ -79,7 +79,7 @@ fn an_event_source_of_a_draining_node_keeps_its_id() {
     };
     assert!(
         shown(|out| Carrier::Html.put_disconnect(out, &last))
-            .starts_with("retry: 800\n\nid: C43\nevent: $disconnect\n")
+            .starts_with("retry: 800\nid: C43\nevent: $disconnect\n")
     );
 }
 

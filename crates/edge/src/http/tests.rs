@@ -413,11 +413,10 @@ async fn allowed_pages_read_answers_and_errors() {
         answer.header("access-control-allow-methods"),
         "GET, HEAD, POST"
     );
-    assert!(
-        answer
-            .header("access-control-allow-headers")
-            .contains("Idempotency-Key")
-    );
+    let headers = answer.header("access-control-allow-headers");
+    for name in ["Idempotency-Key", "Last-Event-ID", "HX-Request", "HX-Source"] {
+        assert!(headers.contains(name), "{headers} lacks {name}");
+    }
     assert_eq!(answer.header("access-control-max-age"), "7200");
     let foreign = Request::options(NEWS).header("Origin", "https://evil.example");
     assert_eq!(
