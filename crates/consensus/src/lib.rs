@@ -2,6 +2,7 @@
 //! entry means. A group replicates commands of a `StateMachine`; they are stored and sent in the
 //! form of a `Codec`; peers are reached over a `Wire`.
 
+mod acked;
 mod door;
 mod format;
 #[cfg(test)]
@@ -13,10 +14,12 @@ mod lost;
 mod machine;
 mod metrics;
 mod network;
+mod pace;
 mod raft_types;
 mod refound;
 mod replicated;
 mod role;
+mod runtime;
 mod snapshot;
 mod storage;
 mod store;
@@ -33,6 +36,7 @@ pub use group::{
 pub use identity::{Identity, IdentityError};
 pub use inspect::{Fault, ReplicaFacts, Report, inspect};
 pub use metrics::Metrics;
+pub use pace::Pace;
 pub use refound::{Founded, RefoundError, refound};
 pub use replicated::{Codec, FrozenState, GroupId, LogPosition, Malformed, OnPoison, StateMachine};
 pub use role::{ConfirmError, ProposeError, Role, Status};

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::testing::{Counter, Numbers};
 use crate::{
-    Call, Door, Group, GroupConfig, GroupDeps, Route, StartError, Store, StoreOptions, Wire,
+    Call, Door, Group, GroupConfig, GroupDeps, Pace, Route, StartError, Store, StoreOptions, Wire,
     WireError, inspect,
 };
 
@@ -115,6 +115,7 @@ fn deps(store: Store) -> GroupDeps {
         wire: Arc::new(Nowhere),
         clock: Arc::new(RealClock::new()),
         tasks: TaskTracker::new(),
+        pace: Pace::default(),
     }
 }
 

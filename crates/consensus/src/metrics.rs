@@ -18,6 +18,9 @@ pub struct Metrics {
     pub log_live_bytes: Gauge,
     /// 1 while the free space is below the reserve (R15).
     pub log_full: Gauge,
+    /// Free bytes of the data directory's volume when it was last looked at, and the reserve.
+    pub free_bytes: Gauge,
+    pub reserve_bytes: Gauge,
     /// Replicas here whose data is lost, until each is removed (R6).
     pub replicas_lost: Gauge,
     /// Segments, snapshots and unknown replicas that were set aside since the start.

@@ -19,6 +19,7 @@ use openraft::raft::{
 };
 use tokio::sync::mpsc;
 
+use crate::acked::Acked;
 use crate::raft_types::{LogId, Types, Vote};
 use crate::snapshot::{Sender, SnapshotFile};
 use crate::{Call, GroupId, Kind, Malformed, Route, StateMachine, Wire, WireError, format};
@@ -37,6 +38,7 @@ pub(crate) struct Network {
     pub(crate) replica: ReplicaId,
     pub(crate) append_timeout: Duration,
     pub(crate) sender: Sender,
+    pub(crate) acked: Acked,
 }
 
 impl<M: StateMachine> RaftNetworkFactory<Types<M>> for Network {
@@ -63,6 +65,7 @@ impl Network {
             },
             append_timeout: self.append_timeout,
             sender: self.sender.clone(),
+            acked: self.acked.clone(),
             one_by_one,
         }
     }
@@ -75,6 +78,7 @@ pub(crate) struct Peer {
     route: Route,
     append_timeout: Duration,
     sender: Sender,
+    acked: Acked,
     /// Appends are calls of their own: a pipeline for a single heartbeat would cost more.
     one_by_one: bool,
 }
@@ -120,13 +124,16 @@ impl<M: StateMachine> RaftNetworkV2<Types<M>> for Peer {
             self.append_timeout
         };
         let body = format::append_request(&request);
-        self.call(
+        let answer = self.call(
             Kind::Append,
             body,
             within,
             format::read_append_response::<M>,
-        )
-        .await
+        );
+        let answer = answer.await?;
+        let flying = Flying::new(&request, Duration::ZERO);
+        note::<M>(&self.acked, self.route.to, &flying, &answer)?;
+        Ok(answer)
     }
 
     fn stream_append<'s, S>(
@@ -147,6 +154,8 @@ impl<M: StateMachine> RaftNetworkV2<Types<M>> for Peer {
             bodies: Some(bodies),
             answers,
             flying: VecDeque::with_capacity(WINDOW),
+            to: self.route.to,
+            acked: self.acked.clone(),
             clock: Arc::clone(&self.clock),
             timeout: self.append_timeout,
         };
@@ -216,13 +225,20 @@ impl<M: StateMachine> RaftNetworkV2<Types<M>> for Peer {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types<M>>, StreamingError<Types<M>>> {
         let (wire, file) = (self.wire.as_ref(), snapshot.snapshot);
+        let last = snapshot.meta.last_log_id;
         match self
             .sender
             .send(wire, self.route, &vote, file, cancel)
             .await
         {
             None => Err(StreamingError::Closed(ReplicationClosed::new("cancelled"))),
-            Some(Ok(vote)) => Ok(SnapshotResponse::new(vote)),
+            Some(Ok(theirs)) => {
+                if let Some(last) = last.filter(|_| theirs == vote) {
+                    let term = vote.leader_id.term;
+                    self.acked.stored(self.route.to, term, last.index);
+                }
+                Ok(SnapshotResponse::new(theirs))
+            }
             // Always this error: others are tried again without a pause.
             Some(Err(error)) => Err(StreamingError::Unreachable(Unreachable::from_string(error))),
         }
@@ -231,9 +247,49 @@ impl<M: StateMachine> RaftNetworkV2<Types<M>> for Peer {
 
 /// An append that has no answer yet.
 struct Flying {
+    /// The leader's term.
+    term: u64,
     previous: Option<LogId>,
     last: Option<LogId>,
     until: Duration,
+}
+
+impl Flying {
+    fn new<M: StateMachine>(request: &AppendEntriesRequest<Types<M>>, until: Duration) -> Self {
+        let last = request.entries.last().map(|entry| entry.log_id);
+        Self {
+            term: request.vote.leader_id.term,
+            previous: request.prev_log_id,
+            last: last.or(request.prev_log_id),
+            until,
+        }
+    }
+}
+
+/// Notes how far a replica's log goes by its answer. An error: it lacks what it had acknowledged, and
+/// is as good as away.
+fn note<M: StateMachine>(
+    acked: &Acked,
+    to: ReplicaId,
+    flying: &Flying,
+    answer: &AppendEntriesResponse<Types<M>>,
+) -> Rpc<M, ()> {
+    let stored = match answer {
+        AppendEntriesResponse::Success => flying.last,
+        AppendEntriesResponse::PartialSuccess(last) => *last,
+        AppendEntriesResponse::HigherVote(_) => None,
+        AppendEntriesResponse::Conflict => {
+            let lacks = flying.previous.map(|at| at.index);
+            return match lacks.is_some_and(|index| acked.lacks(to, flying.term, index)) {
+                true => Err(unreachable::<M>("it lacks what it had acknowledged")),
+                false => Ok(()),
+            };
+        }
+    };
+    if let Some(stored) = stored {
+        acked.stored(to, flying.term, stored.index);
+    }
+    Ok(())
 }
 
 /// Appends to one replica, several on their way at a time, answered in order.
@@ -243,6 +299,8 @@ struct Pipeline<S> {
     bodies: Option<mpsc::Sender<Bytes>>,
     answers: mpsc::Receiver<Result<Bytes, WireError>>,
     flying: VecDeque<Flying>,
+    to: ReplicaId,
+    acked: Acked,
     clock: Arc<dyn Clock>,
     timeout: Duration,
 }
@@ -306,17 +364,8 @@ impl<S> Pipeline<S> {
         &mut self,
         request: &AppendEntriesRequest<Types<M>>,
     ) -> Result<(), WireError> {
-        let last = request
-            .entries
-            .last()
-            .map(|entry| entry.log_id)
-            .or(request.prev_log_id);
         let until = self.clock.now().saturating_add(self.timeout);
-        self.flying.push_back(Flying {
-            previous: request.prev_log_id,
-            last,
-            until,
-        });
+        self.flying.push_back(Flying::new(request, until));
         // The channel holds as many as may be on their way, so that only a closed one refuses.
         let sent = self
             .bodies
@@ -341,6 +390,7 @@ impl<S> Pipeline<S> {
         if answer.is_conflict() && flying.previous.is_none() {
             return Err(unreachable::<M>("a conflict with nothing"));
         }
+        note::<M>(&self.acked, self.to, &flying, &answer)?;
         let whole = match &answer {
             AppendEntriesResponse::PartialSuccess(last) => *last == flying.last,
             AppendEntriesResponse::Success

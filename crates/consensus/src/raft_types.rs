@@ -36,7 +36,7 @@ impl<M: StateMachine> RaftTypeConfig for Types<M> {
     type Vote = Vote;
     type Payload = EntryPayload<Self::D, u64, EmptyNode>;
     type Entry = openraft::Entry<CommittedLeaderId, Self::Payload>;
-    type AsyncRuntime = openraft_rt_tokio::TokioRuntime;
+    type AsyncRuntime = crate::runtime::Runtime;
     type Responder<T>
         = OneshotResponder<Self, T>
     where

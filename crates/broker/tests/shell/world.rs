@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_broker::{Broker, BrokerDeps, BrokerOptions, Metrics};
 use fanfare_consensus::{
-    Call, Codec, Door, GroupDeps, Kind, Malformed, Reserve, Route, Store, StoreOptions, Wire,
+    Call, Codec, Door, GroupDeps, Kind, Malformed, Pace, Reserve, Route, Store, StoreOptions, Wire,
     WireError,
 };
 use fanfare_core::barrier::Barriers;
@@ -305,6 +305,7 @@ impl World {
             wire,
             clock,
             tasks: tasks.clone(),
+            pace: Pace::default(),
         };
         let marks = self.view.clone();
         let mark_begun = move |shard: ShardId| {
@@ -323,6 +324,7 @@ impl World {
             blocks: Arc::new(Blocks),
             mark_begun: Arc::new(mark_begun),
             mark_left: Arc::new(|_, _| {}),
+            mark_lost: Arc::new(|_, _| {}),
             full: tokio::sync::watch::channel(BTreeSet::new()).1,
             barriers: Barriers::default(),
             metrics: Arc::new(Metrics::default()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_consensus::{
-    Call, Door, GroupConfig, GroupDeps, GroupId, Reserve, Route, Store, StoreOptions, Wire,
+    Call, Door, GroupConfig, GroupDeps, GroupId, Pace, Reserve, Route, Store, StoreOptions, Wire,
     WireError,
 };
 use fanfare_core::barrier::Barriers;
@@ -339,6 +339,7 @@ impl World {
                 wire: Arc::new(wire),
                 clock,
                 tasks: tasks.clone(),
+                pace: Pace::default(),
             },
             disk: Arc::new(RealDisk),
             dir,

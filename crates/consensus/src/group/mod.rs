@@ -17,13 +17,16 @@ use openraft::SnapshotPolicy;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::acked::Acked;
 use crate::door::Serving;
 use crate::machine::Machine;
 use crate::network::Network;
+use crate::pace::Timer;
 use crate::raft_types::Raft;
+use crate::runtime;
 use crate::snapshot::{Receiver, Sender, Snapshots, Transfers};
 use crate::storage::LogStore;
-use crate::{Codec, Door, GroupId, Log, Role, StateMachine, Store, Wire};
+use crate::{Codec, Door, GroupId, Log, Pace, Role, StateMachine, Store, Wire};
 pub use compact::{Due, SnapshotError};
 pub use hand_over::HandOverError;
 pub use members::{ChangeError, InitializeError};
@@ -34,7 +37,8 @@ pub use propose::Proposal;
 pub struct GroupConfig {
     pub group: GroupId,
     pub replica: ReplicaId,
-    /// Time between heartbeats of a leader.
+    /// Shortest time between heartbeats of a leader, and how long one may take. They are sent when
+    /// the leaders of the node look at their timers, together, which is a third less often.
     pub heartbeat: Duration,
     /// An election begins between `election_min` and `election_max` after the last heartbeat.
     pub election_min: Duration,
@@ -73,6 +77,8 @@ pub struct GroupDeps {
     pub wire: Arc<dyn Wire>,
     pub clock: Arc<dyn Clock>,
     pub tasks: TaskTracker,
+    /// When the node's leaders look at their timers.
+    pub pace: Pace,
 }
 
 /// Why a group did not start.
@@ -101,6 +107,7 @@ pub struct Group<M: StateMachine> {
     store: Store,
     snapshots: Snapshots,
     transfers: Transfers,
+    acked: Acked,
     receiver: Arc<Receiver<M>>,
     door: Door,
     clock: Arc<dyn Clock>,
@@ -117,6 +124,7 @@ impl<M: StateMachine> Clone for Group<M> {
             store: self.store.clone(),
             snapshots: self.snapshots.clone(),
             transfers: self.transfers.clone(),
+            acked: self.acked.clone(),
             receiver: Arc::clone(&self.receiver),
             door: self.door.clone(),
             clock: Arc::clone(&self.clock),
@@ -185,7 +193,7 @@ impl<M: StateMachine> Group<M> {
             let text = "the snapshot that took the place of its log is missing".to_owned();
             return Err(given_up(deps, group, replica, text).await);
         }
-        let transfers = Transfers::default();
+        let (transfers, acked) = (Transfers::default(), Acked::default());
         let network = Network {
             wire: Arc::clone(&deps.wire),
             clock: Arc::clone(&deps.clock),
@@ -197,6 +205,7 @@ impl<M: StateMachine> Group<M> {
                 transfers: transfers.clone(),
                 patience: config.piece_timeout,
             },
+            acked: acked.clone(),
         };
         let entries = LogStore::<M>::new(log.clone(), replica.0, Arc::clone(&codec));
         let machine = Machine::new(machine, snapshots.clone(), log.clone(), replica.0);
@@ -215,8 +224,10 @@ impl<M: StateMachine> Group<M> {
         if !deps.door.enter(group, replica, Arc::new(serving)) {
             return Err(StartError::Running(replica));
         }
-        raft.run();
-        let role = watch::follow(&raft, &deps.tasks);
+        let timer = Timer::new(deps.pace.clone(), replica, config.heartbeat);
+        let timer = Arc::new(timer);
+        runtime::keeping_to(Arc::clone(&timer), || raft.run());
+        let role = watch::follow(&raft, timer, &deps.tasks);
         Ok(Self {
             raft,
             codec,
@@ -226,6 +237,7 @@ impl<M: StateMachine> Group<M> {
             store: deps.store.clone(),
             snapshots,
             transfers,
+            acked,
             receiver,
             door: deps.door.clone(),
             clock: Arc::clone(&deps.clock),

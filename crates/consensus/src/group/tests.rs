@@ -225,3 +225,36 @@ async fn a_removed_replica_leaves_nothing_on_the_disk() {
     cluster.start(id).await;
     assert!(cluster.members[&id].group.is_empty());
 }
+
+#[tokio::test]
+async fn a_disk_that_forgot_what_it_acknowledged_is_named_and_its_leader_goes_on() {
+    for empty in [false, true] {
+        let mut cluster = Cluster::of(3).await;
+        let (leader, term) = cluster.leader(FIRST).await;
+        let away = ReplicaId(leader.0 % 3 + 1);
+        cluster.members[&leader].propose(1).await;
+        cluster.members[&away].holds(&[1]).await;
+        cluster.stop(away).await;
+        let image = cluster.image(away);
+        cluster.start(away).await;
+        cluster.members[&leader].propose(2).await;
+        cluster.members[&away].holds(&[1, 2]).await;
+        cluster.stop(away).await;
+        let forgot = match empty {
+            true => fanfare_host::MemDisk::new(),
+            false => image,
+        };
+        cluster.put_disk(away, forgot);
+        cluster.start(away).await;
+        let group = &cluster.members[&leader].group;
+        let named = async {
+            while group.went_back() != [away] {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let named = tokio::time::timeout(SOON, named).await;
+        assert!(named.is_ok(), "{:?}", group.went_back());
+        let (at, count) = group.propose(term, 3, SOON).await.unwrap();
+        assert_eq!((at.term, count), (term, 3), "the same reign");
+    }
+}

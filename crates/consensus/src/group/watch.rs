@@ -1,5 +1,7 @@
 //! What a replica tells of itself: role, status, whether it hears a majority.
 
+use std::sync::Arc;
+
 use fanfare_core::id::{ReplicaId, Term};
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
 use openraft::{Instant as _, RaftMetrics, ServerState};
@@ -7,28 +9,42 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::Group;
+use crate::pace::Timer;
 use crate::raft_types::{Raft, Types, replicas};
 use crate::{Role, StateMachine, Status};
 
-/// The role, kept up to date by a task until the raft ends.
+/// The role, kept up to date by a task until the raft ends; `timer` is told who leads.
 pub(super) fn follow<M: StateMachine>(
     raft: &Raft<M>,
+    timer: Arc<Timer>,
     tasks: &TaskTracker,
 ) -> watch::Receiver<Role> {
-    let mut metrics = raft.metrics();
+    let (mut metrics, mut of_server) = (raft.metrics(), raft.server_metrics());
     let (tell, role) = watch::channel(role_of::<M>(&metrics.borrow_watched()));
     tasks.spawn(async move {
+        // True while the role may change without a change of the server's state.
+        let mut unsettled = true;
         loop {
-            let now = role_of::<M>(&metrics.borrow_watched());
+            let now = role_of::<M>(&metrics.borrow_and_update());
+            timer.set_leads(now.leads);
+            let becomes_serving = now.leads && !now.serves;
             tell.send_if_modified(|known| {
                 let changed = *known != now;
                 *known = now;
                 changed
             });
-            if metrics.changed().await.is_err() {
+            // openraft tells all metrics at each look and each heartbeat. It tells those of the
+            // server first: what is read when they change may be older, and the next is not.
+            let went_on = match unsettled || becomes_serving {
+                true => metrics.changed().await.is_ok(),
+                false => of_server.changed().await.is_ok(),
+            };
+            unsettled = !(unsettled || becomes_serving);
+            if !went_on {
                 break;
             }
         }
+        timer.set_leads(false);
         tell.send_modify(|known| (known.leads, known.serves, known.leader) = (false, false, None));
     });
     role
@@ -66,6 +82,14 @@ impl<M: StateMachine> Group<M> {
         let alone = metrics.membership_config.voter_ids().eq([metrics.id]);
         let heard = metrics.last_quorum_acked.map(|at| at.elapsed());
         alone || heard.is_some_and(|ago| ago < self.config.election_max)
+    }
+
+    /// Other replicas that lack what they had acknowledged to this one while it led: their disks
+    /// have forgotten it. They are not replicated to any more; each must be made anew under a fresh
+    /// id (R8).
+    #[must_use]
+    pub fn went_back(&self) -> Vec<ReplicaId> {
+        self.acked.went_back()
     }
 
     /// False if the node's log has no room for drafts (R15).

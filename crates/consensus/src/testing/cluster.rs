@@ -16,12 +16,12 @@ use tokio_util::task::TaskTracker;
 
 use super::{Aimed, Counter, Numbers};
 use crate::{
-    Call, Door, Group, GroupConfig, GroupDeps, GroupId, Role, Route, Store, StoreOptions, Wire,
-    WireError,
+    Call, Door, Group, GroupConfig, GroupDeps, GroupId, Pace, Role, Route, Store, StoreOptions,
+    Wire, WireError,
 };
 
 /// Longer than anything in a test takes.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 pub(crate) const GROUP: GroupId = GroupId::Shard(ShardId(5));
 
@@ -269,6 +269,7 @@ impl Cluster {
             wire: Arc::new(self.board.clone()),
             clock,
             tasks: self.board.tasks.clone(),
+            pace: Pace::default(),
         }
     }
 
@@ -277,10 +278,11 @@ impl Cluster {
         let deps = self.deps(node);
         let store = deps.store.clone();
         let config = GroupConfig {
-            heartbeat: Duration::from_millis(50),
-            election_min: Duration::from_millis(200),
-            election_max: Duration::from_millis(400),
-            quorum_loss_probe: Duration::from_millis(1000),
+            // Long enough that no leader loses its reign to a busy machine.
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(1000),
+            election_max: Duration::from_millis(2000),
+            quorum_loss_probe: Duration::from_millis(4000),
             ..GroupConfig::new(GROUP, id)
         };
         let counter = Counter::default();
@@ -321,6 +323,18 @@ impl Cluster {
 
     pub(crate) fn power(&self, id: ReplicaId) -> Power {
         self.powers[&id].clone()
+    }
+
+    /// What is on the disk of a stopped replica.
+    pub(crate) fn image(&self, id: ReplicaId) -> MemDisk {
+        let copy = MemDisk::new();
+        copy_all(&self.disks[&id], &copy, Path::new("/data"));
+        copy
+    }
+
+    /// Puts another disk in the place of a stopped replica's.
+    pub(crate) fn put_disk(&mut self, id: ReplicaId, disk: MemDisk) {
+        self.disks.insert(id, disk);
     }
 
     /// Flips a bit in the middle of a replica's snapshot, on its disk.
@@ -383,5 +397,19 @@ impl Cluster {
         let (role, nth, _) = futures_util::future::select_all(serving).await;
         let id = *self.members.keys().nth(nth).unwrap();
         (id, role.term)
+    }
+}
+
+fn copy_all(from: &MemDisk, to: &MemDisk, dir: &Path) {
+    to.create_dir_all(dir).unwrap();
+    for path in from.list(dir).unwrap() {
+        let Ok(file) = from.open(&path, Open::Read) else {
+            copy_all(from, to, &path);
+            continue;
+        };
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let copy = to.open(&path, Open::Create).unwrap();
+        copy.write_all_at(&bytes, 0).unwrap();
     }
 }

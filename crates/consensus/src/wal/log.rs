@@ -305,6 +305,8 @@ impl Log {
                 };
                 let fresh = space.free > wanted;
                 let free = space.free;
+                self.0.metrics.free_bytes.set(free);
+                self.0.metrics.reserve_bytes.set(reserve);
                 match (before, fresh) {
                     (true, false) => tracing::error!(
                         free, reserve, dir = %self.0.dir.display(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use fanfare_cluster::{Admission, Cluster, Routes};
-use fanfare_consensus::{Door, GroupDeps, OnPoison, Reserve, Store, StoreOptions};
+use fanfare_consensus::{Door, GroupDeps, OnPoison, Pace, Reserve, Store, StoreOptions};
 use fanfare_core::barrier::Barriers;
 use fanfare_core::id::NodeId;
 use fanfare_core::repair::Copy;
@@ -109,6 +109,7 @@ impl Parts {
             wire: Arc::new(wire),
             clock: Arc::clone(&clock),
             tasks: tracker.clone(),
+            pace: Pace::default(),
         };
         let (identity, identities) = watch::channel(None);
         let (views, seen) = watch::channel(Arc::new(View::empty()));
