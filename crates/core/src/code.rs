@@ -1,7 +1,11 @@
 //! The one table of codes (protocol section 11): every refusal and ending, with its numbers for
 //! HTTP, gRPC and WebSocket, the outcome of a publish, and the advice to the client.
 
+mod meaning;
+
 use std::fmt;
+
+pub use meaning::Meaning;
 
 /// What became of a publish that was not acked (C9). `None` for everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -52,8 +52,11 @@ pub(crate) fn explain(code: Code) -> String {
     let number = |n: Option<u16>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let outcome = code.publish_outcome();
     format!(
-        "{code}: {title}.\n\nHTTP {http}, gRPC {grpc:?}, WebSocket {ws}\nof a publish: {outcome}\nadvice: {advice}\n",
+        "{code}: {title}.\n\n{when}\nWhat to do: {remedy}\nTry again: {retry}\n\nHTTP {http}, gRPC {grpc:?}, WebSocket {ws}\nof a publish: {outcome}\nadvice: {advice}\n",
         title = code.title(),
+        when = code.meaning().when,
+        remedy = code.meaning().remedy,
+        retry = code.retry(),
         http = number(code.http()),
         grpc = code.grpc(),
         ws = number(code.ws()),

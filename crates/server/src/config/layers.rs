@@ -2,19 +2,46 @@
 //! the nearest name.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use toml::{Table, Value};
 
 use super::validate::{Problem, Problems};
-use super::{Config, validate};
+use super::{Config, lines, validate};
 
 /// Where a value came from, for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     Default,
-    File(String),
+    /// The file's name and the line in it, from 1.
+    File {
+        name: String,
+        line: usize,
+    },
+    /// The variable's name.
     Environment(String),
     Flag,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { name, line } => write!(f, "{name}:{line}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+/// One key as a node would read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    pub key: String,
+    pub value: Value,
+    pub source: Source,
+    /// The value is nothing to show to whoever looks over a shoulder.
+    pub secret: bool,
 }
 
 /// Values by dotted key, each with its source; later layers win.
@@ -29,10 +56,11 @@ impl Layers {
     pub const PREFIX: &'static str = "FANFARE_";
 
     /// Variables of the command line's clients, which are no keys of a node.
-    const CLIENT: [&'static str; 6] = [
+    const CLIENT: [&'static str; 7] = [
         "FANFARE_URL",
         "FANFARE_GRPC",
         "FANFARE_TOKEN",
+        "FANFARE_TOKEN_FILE",
         "FANFARE_BIN",
         "FANFARE_OPS",
         "FANFARE_LOG",
@@ -41,10 +69,20 @@ impl Layers {
     /// Puts a file over what is there. `name` is for messages.
     pub fn file(&mut self, name: &str, text: &str) {
         match text.parse::<Table>() {
-            Ok(table) => self.table("", table, &Source::File(name.to_owned())),
-            Err(e) => self
-                .problems
-                .push(Problem::new(name, e.message().to_owned())),
+            Ok(table) => {
+                let lines = lines::of(text);
+                let source = |key: &str| Source::File {
+                    name: name.to_owned(),
+                    line: lines.get(key).copied().unwrap_or(1),
+                };
+                self.table("", table, &source);
+            }
+            Err(e) => {
+                let line = e.span().map(|place| lines::line(text, &place));
+                let at = line.map_or_else(String::new, |line| format!("line {line}: "));
+                self.problems
+                    .push(Problem::new(name, format!("{at}{}", e.message())));
+            }
         }
     }
 
@@ -75,9 +113,37 @@ impl Layers {
             .map_or(Source::Default, |(_, source)| source.clone())
     }
 
+    /// Every key as a node would read it, in the order of the file. Unknown keys are none.
+    pub fn settings(&self) -> Vec<Setting> {
+        let root = Value::Table(defaults());
+        let default = |key: &str| {
+            key.split('.')
+                .try_fold(&root, |at, part| at.as_table()?.get(part))
+        };
+        let setting = |key: String| {
+            let (value, source) = match self.values.get(&key) {
+                Some((value, source)) => (value.clone(), source.clone()),
+                None => (default(&key)?.clone(), Source::Default),
+            };
+            let secret = is_secret(&key);
+            Some(Setting {
+                key,
+                value,
+                source,
+                secret,
+            })
+        };
+        all_keys().into_iter().filter_map(setting).collect()
+    }
+
     /// The resolved configuration, or all that is wrong with it.
     pub fn resolve(mut self) -> Result<Config, Problems> {
         let mut root = defaults();
+        let sources: BTreeMap<String, Source> = self
+            .values
+            .iter()
+            .map(|(key, (_, source))| (key.clone(), source.clone()))
+            .collect();
         for (key, (value, _)) in std::mem::take(&mut self.values) {
             if known(&key) {
                 let mut trial = root.clone();
@@ -95,11 +161,16 @@ impl Layers {
         if self.problems.is_empty() {
             Ok(config)
         } else {
+            for problem in &mut self.problems {
+                if let Some(source) = sources.get(&problem.key) {
+                    problem.source = source.clone();
+                }
+            }
             Err(Problems(self.problems))
         }
     }
 
-    fn table(&mut self, prefix: &str, table: Table, source: &Source) {
+    fn table(&mut self, prefix: &str, table: Table, source: &impl Fn(&str) -> Source) {
         for (name, value) in table {
             let key = if prefix.is_empty() {
                 name
@@ -113,7 +184,10 @@ impl Layers {
                 | Value::Float(_)
                 | Value::Boolean(_)
                 | Value::Datetime(_)
-                | Value::Array(_)) => self.set(key, other, source.clone()),
+                | Value::Array(_)) => {
+                    let source = source(&key);
+                    self.set(key, other, source);
+                }
             }
         }
     }
@@ -153,6 +227,14 @@ pub(super) fn all_keys() -> Vec<String> {
     let mut keys = Vec::new();
     flatten("", &defaults(), &mut keys);
     keys
+}
+
+/// True if the value of a key is a secret itself, not a file that holds one.
+pub(super) fn is_secret(key: &str) -> bool {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    ["token", "secret", "password", "api_key"]
+        .iter()
+        .any(|word| last == *word || last.ends_with(&format!("_{word}")))
 }
 
 fn known(key: &str) -> bool {

@@ -2,6 +2,7 @@
 //! below gets plain structs. The doc comments are the manual.
 
 mod layers;
+mod lines;
 mod validate;
 
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use layers::{Layers, Source};
+pub use layers::{Layers, Setting, Source};
 pub use validate::{Problem, Problems};
 
 /// Everything a node can be told.

@@ -42,7 +42,12 @@ fn later_layers_win() {
     ]);
     all.flag("name", "flag");
     assert_eq!(all.source("name"), Source::Flag);
-    assert_eq!(all.source("cluster"), Source::File("node.toml".to_owned()));
+    let line = |line| Source::File {
+        name: "node.toml".to_owned(),
+        line,
+    };
+    assert_eq!(all.source("cluster"), line(2));
+    assert_eq!(all.source("peer.listen"), line(9));
     let config = all.resolve().unwrap();
     assert_eq!(
         (config.name.as_str(), config.edge.max_sessions),
@@ -95,6 +100,50 @@ fn a_node_without_authentication_says_so_or_does_not_start() {
 fn a_file_that_is_no_toml_is_a_problem_and_no_panic() {
     let found = problems(layers("cluster = "));
     assert_eq!(found[0].0, "node.toml");
+}
+
+#[test]
+fn a_problem_says_where_it_stands() {
+    let mut all = layers(&GOOD.replace("advertise", "advertize"));
+    all.environment([("FANFARE_LOG__SEGMENT".to_owned(), "7".to_owned())]);
+    let text = all.resolve().unwrap_err().to_string();
+    assert!(
+        text.contains("`peer.advertize` (node.toml:10): unknown key"),
+        "{text}"
+    );
+    let segment = "`log.segment` (environment FANFARE_LOG__SEGMENT): must be";
+    assert!(text.contains(segment), "{text}");
+    let broken = layers("cluster = \"a\"\nname = \n").resolve().unwrap_err();
+    assert!(
+        broken.to_string().contains("`node.toml`: line 2: "),
+        "{broken}"
+    );
+}
+
+#[test]
+fn every_setting_has_its_value_and_where_it_came_from() {
+    let mut all = layers(&format!("{GOOD}[edge]\nper_ip = {{ requests = 5 }}\n"));
+    all.environment([("FANFARE_EDGE__ALLOWED_HOSTS".to_owned(), "a,b".to_owned())]);
+    all.flag("name", "flag");
+    let settings = all.settings();
+    let keys: Vec<&str> = settings.iter().map(|s| s.key.as_str()).collect();
+    assert_eq!(keys, super::layers::all_keys());
+    let of = |key: &str| {
+        let found = settings.iter().find(|setting| setting.key == key).unwrap();
+        format!("{} from {}", found.value, found.source)
+    };
+    assert_eq!(of("name"), "\"flag\" from flag");
+    assert_eq!(of("edge.per_ip.requests"), "5 from node.toml:12");
+    let hosts = "[\"a\", \"b\"] from environment FANFARE_EDGE__ALLOWED_HOSTS";
+    assert_eq!(of("edge.allowed_hosts"), hosts);
+    assert_eq!(of("edge.hello_timeout"), "\"10s\" from default");
+}
+
+#[test]
+fn secrets_are_told_from_files_that_hold_them() {
+    use super::layers::is_secret;
+    assert!(is_secret("auth.join_token") && is_secret("token") && is_secret("a.api_key"));
+    assert!(!is_secret("join_token_file") && !is_secret("peer.tls.key") && !is_secret("name"));
 }
 
 #[test]

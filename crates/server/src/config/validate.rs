@@ -5,6 +5,7 @@ use std::fmt;
 use fanfare_edge::limits::Network;
 
 use super::Config;
+use super::layers::Source;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Problem {
     pub key: String,
     /// What is wrong and what to do.
     pub what: String,
+    /// Where the value came from.
+    pub source: Source,
 }
 
 impl Problem {
@@ -20,6 +23,7 @@ impl Problem {
         Self {
             key: key.to_owned(),
             what: what.into(),
+            source: Source::Default,
         }
     }
 
@@ -39,7 +43,13 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the configuration has {} problem(s)", self.0.len())?;
         for problem in &self.0 {
-            write!(f, "\n  `{}`: {}", problem.key, problem.what)?;
+            let Problem { key, what, source } = problem;
+            match source {
+                Source::Default => write!(f, "\n  `{key}`: {what}")?,
+                Source::File { .. } | Source::Environment(_) | Source::Flag => {
+                    write!(f, "\n  `{key}` ({source}): {what}")?;
+                }
+            }
         }
         Ok(())
     }
