@@ -414,7 +414,12 @@ async fn allowed_pages_read_answers_and_errors() {
         "GET, HEAD, POST"
     );
     let headers = answer.header("access-control-allow-headers");
-    for name in ["Idempotency-Key", "Last-Event-ID", "HX-Request", "HX-Source"] {
+    for name in [
+        "Idempotency-Key",
+        "Last-Event-ID",
+        "HX-Request",
+        "HX-Source",
+    ] {
         assert!(headers.contains(name), "{headers} lacks {name}");
     }
     assert_eq!(answer.header("access-control-max-age"), "7200");
