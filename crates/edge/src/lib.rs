@@ -27,6 +27,7 @@ mod transport;
 
 pub use cut::Cut;
 pub use metrics::Metrics;
+pub use sessions::Roster;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +115,11 @@ impl Edge {
     /// Sessions that are open here.
     pub fn sessions(&self) -> usize {
         self.front.sessions.count()
+    }
+
+    /// The list of sessions, for operators.
+    pub fn roster(&self) -> Roster {
+        Roster(self.front.sessions.clone())
     }
 
     /// `fanfare.v1.Publisher`.

@@ -22,6 +22,7 @@ pub(crate) fn problem(refusal: &Refusal, request_id: &str) -> Response {
 pub(crate) fn with_status(refusal: &Refusal, status: StatusCode, request_id: &str) -> Response {
     let mut body = Vec::with_capacity(256);
     problem::put_problem(&mut body, refusal, status.as_u16(), Some(request_id));
+    body.push(b'\n');
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -1,6 +1,9 @@
 //! All sessions of this edge: who may open one, who is told when the node leaves, and what they
 //! share (relays, reading, the wheel that says when something is due).
 
+mod roster;
+mod supervisor;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -10,7 +13,7 @@ use fanfare_core::code::Code;
 use fanfare_core::cursor::Cursor;
 use fanfare_core::receipt::Refusal;
 use fanfare_core::session::{Limits, Pulse, Session};
-use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Bearer;
@@ -21,8 +24,10 @@ use crate::relay::{Relays, locked, supervise};
 use crate::session::actor::{Args, Msg, SessionActor};
 use crate::session::attach::{Attached, Wish};
 use crate::session::delivery::Voice;
-use crate::session::wire::Said;
 use crate::state::{Drain, EdgeState};
+
+pub use roster::Roster;
+use supervisor::SessionSupervisor;
 
 /// Sessions are looked at once a second, a slot at a time.
 const SLOTS: usize = 16;
@@ -42,6 +47,10 @@ pub(crate) struct Vitals {
     pub(crate) ended: Notify,
     /// Topics that were resumed without a gap.
     pub(crate) resumed: AtomicU64,
+    transport: &'static str,
+    opened: Duration,
+    /// Who it is, once that is known; `refresh` cannot change it.
+    subject: OnceLock<Arc<str>>,
     heartbeat_ms: AtomicU64,
     /// ms of the clock when the client was last heard.
     heard_ms: AtomicU64,
@@ -55,6 +64,16 @@ impl Vitals {
         if let Some(cut) = &self.cut {
             cut.now();
         }
+    }
+
+    pub(crate) fn set_subject(&self, subject: Option<&Arc<str>>) {
+        if let Some(subject) = subject {
+            self.subject.get_or_init(|| subject.clone());
+        }
+    }
+
+    fn subject(&self) -> Option<&str> {
+        self.subject.get().map(|subject| &**subject)
     }
 
     pub(crate) fn set_heartbeat(&self, heartbeat: Duration) {
@@ -218,7 +237,8 @@ impl Sessions {
 
     /// The vitals of a session that is about to open.
     pub(crate) fn vitals(&self, opening: &Opening, answers_requests: bool) -> Arc<Vitals> {
-        Arc::new(Vitals {
+        let now = self.state.deps.clock.now();
+        let vitals = Vitals {
             answers_requests,
             open: AtomicBool::new(opening.open),
             cursors: AtomicBool::new(false),
@@ -226,10 +246,15 @@ impl Sessions {
             ended: Notify::new(),
             resumed: AtomicU64::new(0),
             heartbeat_ms: AtomicU64::new(millis(opening.heartbeat)),
-            heard_ms: AtomicU64::new(millis(self.state.deps.clock.now())),
+            heard_ms: AtomicU64::new(millis(now)),
             expires_ms: opening.bearer.expires_ms,
             cut: opening.cut.clone(),
-        })
+            transport: opening.transport,
+            opened: now,
+            subject: OnceLock::new(),
+        };
+        vitals.set_subject(opening.bearer.subject.as_ref());
+        Arc::new(vitals)
     }
 
     /// Opens a session: from here on it is on the list, until its guard is dropped.
@@ -249,7 +274,7 @@ impl Sessions {
         };
         let now = self.state.deps.clock.now();
         let Opening {
-            transport,
+            transport: _,
             bearer,
             heartbeat,
             open,
@@ -273,7 +298,7 @@ impl Sessions {
             control,
             expires_ms,
             cursor,
-            name: format!("s-{}-{id:x}", self.state.deps.node),
+            name: self.name(id),
             attached,
             wishes,
             lost,
@@ -296,8 +321,6 @@ impl Sessions {
             sessions: self.clone(),
             id,
             row,
-            transport,
-            opened: now,
             _seat: seat,
         })
     }
@@ -376,8 +399,6 @@ pub(crate) struct Guard {
     sessions: Sessions,
     id: u64,
     row: Row,
-    transport: &'static str,
-    opened: Duration,
     _seat: Seat,
 }
 
@@ -406,11 +427,11 @@ impl Drop for Guard {
             .deps
             .clock
             .now()
-            .saturating_sub(self.opened);
+            .saturating_sub(self.row.vitals.opened);
         tracing::info!(
             target: "fanfare::session",
             session = self.id,
-            transport = self.transport,
+            transport = self.row.vitals.transport,
             code = self.row.voice.ended_by().map_or("client", Code::as_str),
             delivered = self.row.voice.delivered(),
             resumed = self.row.vitals.resumed.load(Ordering::Relaxed),
@@ -439,44 +460,5 @@ impl Lost {
     /// Names the actor, before it attaches anything.
     pub(crate) fn set(&self, actor: ActorRef<Msg>) {
         self.0.get_or_init(|| actor);
-    }
-}
-
-struct SessionSupervisor;
-
-impl Actor for SessionSupervisor {
-    type Msg = ();
-    type State = Arc<Slots>;
-    type Arguments = Arc<Slots>;
-
-    async fn pre_start(
-        &self,
-        _: ActorRef<()>,
-        slots: Arc<Slots>,
-    ) -> Result<Arc<Slots>, ActorProcessingErr> {
-        Ok(slots)
-    }
-
-    /// One session's failure is its own: it is closed, the others go on.
-    async fn handle_supervisor_evt(
-        &self,
-        _: ActorRef<()>,
-        event: SupervisionEvent,
-        slots: &mut Arc<Slots>,
-    ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(failed, why) = event {
-            tracing::error!(error = %why, "a session failed and is closed");
-            let of = |row: &&Row| row.actor.get_id() == failed.get_id();
-            let found = slots
-                .iter()
-                .find_map(|slot| locked(slot).values().find(of).cloned());
-            if let Some(row) = found {
-                let why = Refusal::new(Code::Internal, Code::Internal.title());
-                let cursor = row.voice.cursor();
-                row.voice.say(&Said::Disconnect { why, cursor });
-                row.vitals.ended.notify_one();
-            }
-        }
-        Ok(())
     }
 }

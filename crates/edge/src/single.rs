@@ -142,6 +142,7 @@ fn too_large(limit: usize) -> Refusal {
 fn acked(receipt: &Receipt) -> Response {
     let mut body = Vec::with_capacity(160);
     put_receipt(&mut body, receipt);
+    body.push(b'\n');
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = match receipt.position {
         Some(_) => StatusCode::OK,

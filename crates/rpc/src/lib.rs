@@ -12,6 +12,7 @@ mod pb;
 pub mod peer;
 pub mod public;
 pub mod raft;
+pub mod roster;
 pub mod server;
 #[cfg(test)]
 mod testing;

@@ -22,6 +22,7 @@ use fanfare_core::view::View;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
+use crate::roster::{DisconnectWish, NodeCounts, SessionsPage, SessionsWish};
 use crate::topics::TopicInfo;
 
 /// Who calls, as far as the transport knows.
@@ -312,6 +313,23 @@ pub trait ClusterAdmin: Send + Sync + 'static {
         caller: Caller,
         wish: RepairWish,
     ) -> BoxFuture<'static, Result<Repair, Refusal>>;
+
+    /// A page of this node's sessions.
+    fn sessions(
+        &self,
+        caller: Caller,
+        wish: SessionsWish,
+    ) -> BoxFuture<'static, Result<SessionsPage, Refusal>>;
+
+    /// Ends sessions of this node with `disconnected`; says how many were told.
+    fn disconnect(
+        &self,
+        caller: Caller,
+        wish: DisconnectWish,
+    ) -> BoxFuture<'static, Result<u64, Refusal>>;
+
+    /// What this node counts.
+    fn counts(&self, caller: Caller) -> BoxFuture<'static, Result<NodeCounts, Refusal>>;
 }
 
 /// What an operator wants of the cluster's nodes. Nodes are named, or told by their id.

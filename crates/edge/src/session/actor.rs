@@ -266,6 +266,7 @@ impl State {
         }
         if let Some(bearer) = bearer {
             self.expires_ms = bearer.expires_ms;
+            self.vitals.set_subject(bearer.subject.as_ref());
         }
         if hello.cursor.is_some() {
             self.cursor.clone_from(&hello.cursor);

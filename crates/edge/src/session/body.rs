@@ -60,6 +60,10 @@ impl BodyWire {
 }
 
 impl Wire for BodyWire {
+    fn waiting(&self) -> usize {
+        self.bytes
+    }
+
     fn run(&mut self, place: &Place<'_>, span: &Span, run: &Arc<EdgeRun>, skip: u32) -> u32 {
         if self.bytes >= ROOM {
             return 0;

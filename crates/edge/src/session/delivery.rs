@@ -17,6 +17,7 @@ use fanfare_core::subscription::{Paged, Phase, Subscription};
 use fanfare_host::{Clock, Counter};
 
 use super::fetch::{Fetch, Want};
+pub(crate) use super::locked::Whereabouts;
 use super::locked::{AHEAD, State, Sub};
 use super::pour::{Counts, Pour, Tape};
 use super::wire::{Flush, Said, Wire};
@@ -44,6 +45,9 @@ pub(crate) trait Voice: Outlet {
     fn close(&self);
     /// Messages delivered.
     fn delivered(&self) -> u64;
+    /// Where it stands, with at most so many topics by name; `None`: it has not the topic that is
+    /// wanted.
+    fn whereabouts(&self, wanted: Option<&TopicName>, named: usize) -> Option<Whereabouts>;
     /// The code it ended by, if by one.
     fn ended_by(&self) -> Option<Code>;
 }
@@ -420,6 +424,10 @@ impl<W: Wire> Voice for Delivery<W> {
 
     fn delivered(&self) -> u64 {
         Self::delivered(self)
+    }
+
+    fn whereabouts(&self, wanted: Option<&TopicName>, named: usize) -> Option<Whereabouts> {
+        locked(&self.state).whereabouts(wanted, named)
     }
 
     fn ended_by(&self) -> Option<Code> {

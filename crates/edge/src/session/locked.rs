@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use fanfare_core::cursor::Cursor;
 use fanfare_core::name::TopicName;
+use fanfare_core::relay::Follow as _;
 use fanfare_core::rule::Class;
 use fanfare_core::subscription::{Drained, Phase, Subscription};
+use fanfare_rpc::roster::SessionTopic;
 
 use super::fetch::Want;
 use super::pour::{Counts, Pour, Tape};
@@ -40,6 +42,18 @@ impl Drop for Sub {
             relay.leave(key);
         }
     }
+}
+
+/// How a session stands, for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Whereabouts {
+    pub(crate) topics: Vec<SessionTopic>,
+    /// All of its topics.
+    pub(crate) count: usize,
+    /// Messages that it has not got, over all topics whose head is known.
+    pub(crate) lag: u64,
+    /// Bytes that wait for the transport.
+    pub(crate) waiting: usize,
 }
 
 /// All that whoever drains may touch.
@@ -85,6 +99,38 @@ impl<W: Wire> State<W> {
     /// True if the session's cursor is that of one topic: then shared bytes can carry it.
     pub(super) fn solo(&self) -> bool {
         self.cursor.rows().len() == 1
+    }
+
+    pub(super) fn whereabouts(
+        &self,
+        wanted: Option<&TopicName>,
+        named: usize,
+    ) -> Option<Whereabouts> {
+        if wanted.is_some_and(|wanted| self.subs.iter().all(|sub| sub.topic != *wanted)) {
+            return None;
+        }
+        let topic = |sub: &Sub| {
+            let (at, head) = (sub.core.at(), sub.tape.last());
+            // Of another epoch there is no saying how many are between.
+            let head = head.filter(|head| head.epoch == at.epoch);
+            SessionTopic {
+                topic: sub.topic.clone(),
+                position: at,
+                lag: head.map(|head| head.offset.0.saturating_sub(at.offset.0)),
+            }
+        };
+        let mut topics: Vec<SessionTopic> = self.subs.iter().map(topic).collect();
+        let count = topics.len();
+        let lag = topics.iter().filter_map(|topic| topic.lag).sum();
+        // The worst, and the one that was asked for, are among those named.
+        topics.sort_by_key(|row| (Some(&row.topic) != wanted, std::cmp::Reverse(row.lag)));
+        topics.truncate(named);
+        Some(Whereabouts {
+            topics,
+            count,
+            lag,
+            waiting: self.wire.waiting(),
+        })
     }
 
     /// Drains every subscription that is not at head; says which page is wanted next.

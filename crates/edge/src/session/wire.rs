@@ -92,6 +92,9 @@ pub(crate) trait Wire: Send + 'static {
     /// Moves on what it can. True in the first place: some bytes went.
     fn flush(&mut self) -> (bool, Flush);
 
+    /// Bytes that the transport has not taken yet.
+    fn waiting(&self) -> usize;
+
     /// True if who pumps should look although nothing waits: a poll ends with its first item.
     fn has_news(&self) -> bool {
         false

@@ -69,6 +69,15 @@ impl GrpcWire {
 }
 
 impl Wire for GrpcWire {
+    fn waiting(&self) -> usize {
+        let events = self.events.iter();
+        let items = events.map(|event| match event {
+            Event::Items(items) => items.encoded.len(),
+            Event::Subscribed(_) | Event::Heartbeat | Event::Disconnect(_) => 0,
+        });
+        items.sum()
+    }
+
     fn run(&mut self, place: &Place<'_>, span: &Span, run: &Arc<EdgeRun>, skip: u32) -> u32 {
         if self.events.len() >= ROOM {
             return 0;

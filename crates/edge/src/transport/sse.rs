@@ -62,9 +62,14 @@ pub(crate) fn refused(sessions: &Sessions, refusal: &Refusal) -> Option<Response
 }
 
 fn answer(body: Body) -> Response {
+    streamed(body, sse::CONTENT_TYPE)
+}
+
+/// The head of an answer that goes on: nobody on the way may keep, change or hold back its bytes.
+pub(super) fn streamed(body: Body, content_type: &'static str) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(sse::CONTENT_TYPE));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(
         CACHE_CONTROL,
         HeaderValue::from_static("no-store, no-transform"),

@@ -5,10 +5,8 @@ use fanfare_core::receipt::Refusal;
 use fanfare_protocol::ndjson;
 use fanfare_protocol::query::{ReadQuery, ReadRoute};
 use fanfare_protocol::run::Carrier;
-use http::HeaderValue;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
-use super::sse::{Route, stream};
+use super::sse::{Route, stream, streamed};
 use crate::auth::Bearer;
 use crate::cut::Cut;
 use crate::sessions::Sessions;
@@ -28,12 +26,5 @@ pub(crate) async fn serve(
         name: "tail",
     };
     let body = stream(sessions, query, bearer, cut, route).await?;
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(ndjson::CONTENT_TYPE));
-    headers.insert(
-        CACHE_CONTROL,
-        HeaderValue::from_static("no-store, no-transform"),
-    );
-    Ok(response)
+    Ok(streamed(body, ndjson::CONTENT_TYPE))
 }

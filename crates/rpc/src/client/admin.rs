@@ -27,11 +27,11 @@ impl PublicClient {
         TopicAdminClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
-    fn cluster(&self) -> ClusterAdminClient<Channel> {
+    pub(super) fn cluster(&self) -> ClusterAdminClient<Channel> {
         ClusterAdminClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
-    fn work<T>(&self, body: T) -> (Duration, tonic::Request<T>) {
+    pub(super) fn work<T>(&self, body: T) -> (Duration, tonic::Request<T>) {
         let within = self.settings.work;
         let mut request = self.request(body);
         request.set_timeout(within);

@@ -12,6 +12,7 @@ pub(crate) mod raft;
 pub(crate) mod read;
 pub(crate) mod refusal;
 pub(crate) mod repair;
+pub(crate) mod roster;
 pub(crate) mod session;
 pub mod stored;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::convert::{Malformed, topic};
 use crate::pb::v1 as pb;
 use crate::pb::v1::cluster_admin_server::ClusterAdmin as Service;
 use crate::public::{Caller, Changed, ClusterAdmin, ClusterChange, RepairWish, Upgraded};
+use crate::roster::{DisconnectWish, SessionsWish};
 
 use super::call::{Calls, malformed, refused};
 
@@ -188,6 +189,39 @@ impl Service for ClusterAdminService {
             known,
             raised,
         }))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<pb::ListSessionsRequest>,
+    ) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        let (caller, request) = self.calls.take(request);
+        let id = caller.request_id.clone();
+        let wish = SessionsWish::try_from(request).map_err(|bad| malformed(bad, &caller))?;
+        let page = self.door.sessions(caller, wish).await;
+        Ok(Response::new(page.map_err(refused(&id))?.into()))
+    }
+
+    async fn disconnect(
+        &self,
+        request: Request<pb::DisconnectRequest>,
+    ) -> Result<Response<pb::DisconnectResponse>, Status> {
+        let (caller, request) = self.calls.take(request);
+        let id = caller.request_id.clone();
+        let wish = DisconnectWish::try_from(request).map_err(|bad| malformed(bad, &caller))?;
+        let told = self.door.disconnect(caller, wish).await;
+        let sessions = told.map_err(refused(&id))?;
+        Ok(Response::new(pb::DisconnectResponse { sessions }))
+    }
+
+    async fn get_metrics(
+        &self,
+        request: Request<pb::GetMetricsRequest>,
+    ) -> Result<Response<pb::NodeMetrics>, Status> {
+        let (caller, pb::GetMetricsRequest {}) = self.calls.take(request);
+        let id = caller.request_id.clone();
+        let counts = self.door.counts(caller).await.map_err(refused(&id))?;
+        Ok(Response::new(counts.into()))
     }
 
     type DumpShardStream = BoxStream<'static, Result<pb::TopicDump, Status>>;

@@ -38,6 +38,7 @@ use crate::topics::TopicInfo;
 
 mod admin;
 mod client;
+mod operator;
 mod publish;
 mod subscribe;
 
@@ -349,105 +350,6 @@ fn status() -> ClusterStatus {
         shards: vec![led],
         alive: [NodeId(1)].into(),
         full: [NodeId(1)].into(),
-    }
-}
-
-impl ClusterAdmin for Arc<Script> {
-    fn view(&self, _caller: Caller) -> BoxFuture<'static, Result<ClusterStatus, Refusal>> {
-        std::future::ready(Ok(status())).boxed()
-    }
-
-    fn watch_view(
-        &self,
-        _caller: Caller,
-    ) -> BoxFuture<'static, Result<mpsc::Receiver<ClusterStatus>, Refusal>> {
-        let (tx, rx) = mpsc::channel(2);
-        tx.try_send(status()).unwrap();
-        tx.try_send(status()).unwrap();
-        std::future::ready(Ok(rx)).boxed()
-    }
-
-    fn sample(
-        &self,
-        _caller: Caller,
-        topics: Vec<TopicName>,
-    ) -> BoxFuture<'static, Result<Vec<Sample>, Refusal>> {
-        let sample = |topic| Sample {
-            topic,
-            epoch: Epoch(7),
-            start: Position::new(7, 1),
-            head: Position::new(7, 12),
-        };
-        std::future::ready(Ok(topics.into_iter().map(sample).collect())).boxed()
-    }
-
-    fn change(
-        &self,
-        _caller: Caller,
-        change: ClusterChange,
-    ) -> BoxFuture<'static, Result<Changed, Refusal>> {
-        self.changes.lock().unwrap().push(change);
-        let (node, version) = (NodeId(2), 9);
-        std::future::ready(Ok(Changed { node, version })).boxed()
-    }
-
-    fn upgrade(&self, _caller: Caller) -> BoxFuture<'static, Result<Upgraded, Refusal>> {
-        let done = Upgraded {
-            level: 2,
-            known: 3,
-            raised: true,
-        };
-        async move { Ok(done) }.boxed()
-    }
-
-    fn repair(
-        &self,
-        _caller: Caller,
-        wish: RepairWish,
-    ) -> BoxFuture<'static, Result<Repair, Refusal>> {
-        let (node, replica, term) = (NodeId(1), ReplicaId(4), Term(3));
-        let copy = Copy {
-            shard: wish.shard,
-            replica,
-            last: Some(At { term, index: 80 }),
-            voters: Vec::new(),
-            serves: false,
-        };
-        let verdict = match wish.lost.is_empty() {
-            true => Verdict::MayComeBack,
-            false => Verdict::Ready { node, replica },
-        };
-        let findings = Findings {
-            copies: vec![(node, copy)],
-            voters: 3,
-            silent: vec![NodeId(2)],
-            verdict,
-        };
-        let done = wish.accept_data_loss;
-        std::future::ready(Ok(Repair { findings, done })).boxed()
-    }
-
-    fn dump_shard(
-        &self,
-        _caller: Caller,
-        _shard: ShardId,
-    ) -> BoxFuture<'static, Result<mpsc::Receiver<TopicDump>, Refusal>> {
-        let dump = |name, rows: u64| TopicDump {
-            node: NodeId(1),
-            topic: topic(name),
-            class: Class::Durable,
-            epoch: Epoch(7),
-            start: Position::new(7, 1),
-            head: Position::new(7, rows),
-            chain: 5,
-            rows: (1..=rows)
-                .map(|n| (Offset(n), u128::from(n) << 64))
-                .collect(),
-        };
-        let (tx, rx) = mpsc::channel(2);
-        tx.try_send(dump("empty", 0)).unwrap();
-        tx.try_send(dump("long", 25_000)).unwrap();
-        std::future::ready(Ok(rx)).boxed()
     }
 }
 

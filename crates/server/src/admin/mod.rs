@@ -2,6 +2,7 @@
 
 mod changes;
 mod repair;
+mod roster;
 mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,18 +15,22 @@ use fanfare_core::id::{NodeId, ShardId, Term};
 use fanfare_core::name::{TopicName, TopicPattern};
 use fanfare_core::receipt::Refusal;
 use fanfare_core::rule::RuleLayer;
-use fanfare_core::view::{Command, Outcome};
-use fanfare_edge::AdminGate;
+use fanfare_core::view::{Command, Outcome, View};
+use fanfare_edge::{AdminGate, Roster};
 use fanfare_edge::topics::RuleKeeper;
 use fanfare_rpc::members::ReplicaStatus;
 use fanfare_rpc::public::{
     Caller, Changed, ClusterAdmin, ClusterChange, ClusterStatus, Repair, RepairWish, Sample,
     ShardStatus, TopicAdmin, TopicDump, Upgraded,
 };
+use fanfare_host::Clock;
+use fanfare_rpc::roster::{DisconnectWish, NodeCounts, SessionsPage, SessionsWish};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
 
 /// Proposes rules to the metadata group.
 pub(crate) struct Rules(pub(crate) ClusterHandle);
@@ -71,6 +76,57 @@ fn failed(why: ProposeFailed) -> Refusal {
     }
 }
 
+/// Of each shard of the view the leader with the highest term that anybody reported.
+pub(crate) fn leaders(handle: &ClusterHandle, broker: &Broker, view: &View) -> Vec<ShardStatus> {
+    let mut best: BTreeMap<ShardId, ShardStatus> = BTreeMap::new();
+    let mut see = |node: NodeId, replica: &ReplicaStatus| {
+        let known = best.entry(replica.shard).or_default();
+        if replica.leads && replica.term >= known.term {
+            *known = ShardStatus {
+                leader: Some(node),
+                term: replica.term,
+                behind: replica.behind.clone(),
+            };
+        } else if replica.term > known.term {
+            *known = ShardStatus {
+                leader: None,
+                term: replica.term,
+                behind: Vec::new(),
+            };
+        }
+    };
+    for (node, seen) in handle.seen() {
+        if seen.alive {
+            seen.beat
+                .replicas
+                .iter()
+                .for_each(|replica| see(node, replica));
+        }
+    }
+    for own in broker.status() {
+        see(
+            handle.identity().node,
+            &ReplicaStatus {
+                shard: own.shard,
+                replica: own.replica,
+                term: own.group.role.term,
+                leads: own.leads,
+                applied: own.group.applied,
+                behind: own.group.behind,
+            },
+        );
+    }
+    let unknown = || ShardStatus {
+        leader: None,
+        term: Term(0),
+        behind: Vec::new(),
+    };
+    view.shards
+        .iter()
+        .map(|row| best.remove(&row.id).unwrap_or_else(unknown))
+        .collect()
+}
+
 /// The cluster as this node sees it.
 #[derive(Clone)]
 pub(crate) struct Admin {
@@ -80,61 +136,16 @@ pub(crate) struct Admin {
     pub(crate) gate: AdminGate,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
+    pub(crate) roster: Roster,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Admin {
-    /// The view, and of each shard the leader with the highest term that anybody reported.
     fn status(&self) -> ClusterStatus {
         let view = Arc::clone(&self.handle.view().borrow());
-        let mut best: BTreeMap<ShardId, ShardStatus> = BTreeMap::new();
-        let mut see = |node: NodeId, replica: &ReplicaStatus| {
-            let known = best.entry(replica.shard).or_default();
-            if replica.leads && replica.term >= known.term {
-                *known = ShardStatus {
-                    leader: Some(node),
-                    term: replica.term,
-                    behind: replica.behind.clone(),
-                };
-            } else if replica.term > known.term {
-                *known = ShardStatus {
-                    leader: None,
-                    term: replica.term,
-                    behind: Vec::new(),
-                };
-            }
-        };
-        for (node, seen) in self.handle.seen() {
-            if seen.alive {
-                seen.beat
-                    .replicas
-                    .iter()
-                    .for_each(|replica| see(node, replica));
-            }
-        }
-        for own in self.broker.status() {
-            see(
-                self.handle.identity().node,
-                &ReplicaStatus {
-                    shard: own.shard,
-                    replica: own.replica,
-                    term: own.group.role.term,
-                    leads: own.group.role.leads,
-                    applied: own.group.applied,
-                    behind: own.group.behind,
-                },
-            );
-        }
-        let unknown = || ShardStatus {
-            leader: None,
-            term: Term(0),
-            behind: Vec::new(),
-        };
-        let rows = view
-            .shards
-            .iter()
-            .map(|row| best.remove(&row.id).unwrap_or_else(unknown));
         ClusterStatus {
-            shards: rows.collect(),
+            shards: leaders(&self.handle, &self.broker, &view),
             alive: self.alive(),
             full: self.handle.full(),
             view,
@@ -231,6 +242,29 @@ impl ClusterAdmin for Admin {
             admin.look_and_repair(wish).await
         }
         .boxed()
+    }
+
+    fn sessions(
+        &self,
+        caller: Caller,
+        wish: SessionsWish,
+    ) -> BoxFuture<'static, Result<SessionsPage, Refusal>> {
+        let page = (self.gate)(&caller).map(|()| self.roster.page(&wish));
+        async move { page }.boxed()
+    }
+
+    fn disconnect(
+        &self,
+        caller: Caller,
+        wish: DisconnectWish,
+    ) -> BoxFuture<'static, Result<u64, Refusal>> {
+        let told = (self.gate)(&caller).map(|()| self.roster.disconnect(&wish));
+        async move { told }.boxed()
+    }
+
+    fn counts(&self, caller: Caller) -> BoxFuture<'static, Result<NodeCounts, Refusal>> {
+        let counts = (self.gate)(&caller).map(|()| self.own_counts(self.clock.now()));
+        async move { counts }.boxed()
     }
 
     fn upgrade(&self, caller: Caller) -> BoxFuture<'static, Result<Upgraded, Refusal>> {

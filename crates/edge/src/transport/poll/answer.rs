@@ -72,6 +72,7 @@ fn json(found: &Found) -> (&'static str, Vec<u8>) {
     let items: Vec<Item> = found.items.iter().map(|(item, _)| item.clone()).collect();
     let mut out = Vec::new();
     put_body(&mut out, &topics, &items, found.more, &found.cursor);
+    out.push(b'\n');
     ("application/json", out)
 }
 

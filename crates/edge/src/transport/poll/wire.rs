@@ -55,6 +55,11 @@ impl PollWire {
 }
 
 impl Wire for PollWire {
+    fn waiting(&self) -> usize {
+        // A poll is no session: nobody lists it.
+        0
+    }
+
     fn run(&mut self, place: &Place<'_>, _span: &Span, run: &Arc<EdgeRun>, skip: u32) -> u32 {
         let mut taken = 0;
         for message in run.run().messages.iter().skip(skip as usize) {

@@ -29,6 +29,7 @@ impl Tail {
             .unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+        assert_eq!(response.headers()["x-accel-buffering"], "no");
         let ready = std::collections::VecDeque::new();
         Self {
             body: response.into_body(),

@@ -99,6 +99,10 @@ impl WsWire {
 }
 
 impl Wire for WsWire {
+    fn waiting(&self) -> usize {
+        self.bytes
+    }
+
     fn run(&mut self, place: &Place<'_>, span: &Span, run: &Arc<EdgeRun>, skip: u32) -> u32 {
         if !self.has_room() {
             return 0;
