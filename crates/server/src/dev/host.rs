@@ -9,8 +9,9 @@ use fanfare_host::VolatileDisk;
 use fanfare_host::{Disk, Faults, FaultyDisk, RealClock, RealDisk, SystemRng, TcpConnector};
 use tokio::runtime::Runtime;
 
+use super::Phase;
 use crate::config::Config;
-use crate::node::{Deps, Doors, Mode, Node, Removed};
+use crate::node::{Deps, Doors, Look, Mode, Node, Removed};
 
 /// How long a node may take to be ready.
 const READY: Duration = Duration::from_secs(60);
@@ -133,28 +134,19 @@ impl Host {
         Ok(self.running()?.node.transfer(shard, to))
     }
 
-    /// Parks every worker of the runtime in a task that waits for the gate.
-    pub(super) fn pause(&mut self) -> Result<()> {
-        let workers = self.workers;
-        let running = self.running.as_mut().context("the node does not run")?;
-        ensure!(running.paused.is_none(), "the node is paused already");
-        let gate = Arc::new(Gate::default());
-        for _ in 0..workers {
-            let gate = Arc::clone(&gate);
-            running.runtime.spawn(async move { gate.wait() });
+    /// What the node is doing, once nothing is being done to it.
+    pub(super) fn phase(&self) -> Phase {
+        match &self.running {
+            None => Phase::Down,
+            Some(running) if running.paused.is_some() => Phase::Paused,
+            Some(_) => Phase::Up,
         }
-        running.paused = Some(gate);
-        Ok(())
     }
 
-    pub(super) fn resume(&mut self) -> Result<()> {
-        let running = self.running.as_mut().context("the node does not run")?;
-        running
-            .paused
-            .take()
-            .context("the node is not paused")?
-            .open();
-        Ok(())
+    /// Its eye on the cluster, unless its threads stand still.
+    pub(super) fn look(&self) -> Option<Look> {
+        let running = self.running.as_ref()?;
+        running.paused.is_none().then(|| running.node.look())
     }
 
     /// Why the node ended by itself, if it has and was not removed from its cluster.

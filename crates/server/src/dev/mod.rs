@@ -2,6 +2,8 @@
 //! `fanfare dev` and for tests. No other mode has this.
 
 mod host;
+mod page;
+mod picture;
 mod routes;
 
 use std::net::SocketAddr;
@@ -16,7 +18,7 @@ use fanfare_core::id::{NodeId, ShardId};
 use fanfare_host::{Disk as _, Faults, Open, RealDisk};
 
 use crate::config::Config;
-use crate::node::Mode;
+use crate::node::{Look, Mode};
 use host::Host;
 
 /// Shards of a dev cluster.
@@ -84,7 +86,32 @@ pub struct Logs {
 
 /// Nodes in this process. Dropping it kills them.
 pub struct Cluster {
-    hosts: Vec<Mutex<Host>>,
+    nodes: Vec<Slot>,
+}
+
+/// A place for a node, and what can be seen of it while something is done to it.
+struct Slot {
+    edge: SocketAddr,
+    host: Mutex<Host>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Clone)]
+struct Seen {
+    phase: Phase,
+    /// `None` while the node does not run, or is told to do something else.
+    look: Option<Look>,
+}
+
+/// What a node is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Up,
+    Paused,
+    /// Draining, or being killed.
+    Stopping,
+    Down,
 }
 
 /// What can be done to a node.
@@ -106,14 +133,16 @@ impl Cluster {
         let founders = plan.nodes.len().saturating_sub(plan.spare);
         let seeds = plan.nodes.iter().take(founders);
         let seeds: Vec<String> = seeds.map(|n| n.peer.to_string()).collect();
+        let edges: Vec<SocketAddr> = plan.nodes.iter().map(|n| n.edge).collect();
         let cluster = Arc::new_cyclic(|weak: &Weak<Self>| {
             let host = |(at, addresses): (usize, &Addresses)| {
                 let config = config(at + 1, addresses, &seeds, plan);
                 let init = (at == 0).then_some(plan.shards);
-                Mutex::new(Host::new(
+                let host = Host::new(
                     config,
                     Mode {
                         routes: Some(routes::router(weak.clone())),
+                        page: Some(page::router(&edges)),
                         loopback_origins: true,
                         init,
                         times: plan.times,
@@ -121,17 +150,28 @@ impl Cluster {
                     },
                     plan.workers,
                     plan.faults.get(at).cloned(),
-                ))
+                );
+                Slot {
+                    edge: addresses.edge,
+                    host: Mutex::new(host),
+                    seen: Mutex::new(Seen {
+                        phase: Phase::Down,
+                        look: None,
+                    }),
+                }
             };
             Self {
-                hosts: plan.nodes.iter().enumerate().map(host).collect(),
+                nodes: plan.nodes.iter().enumerate().map(host).collect(),
             }
         });
-        for at in 0..founders {
-            cluster.host(at)?.start()?;
+        for slot in cluster.nodes.iter().take(founders) {
+            slot.shows(Phase::Starting);
+            lock(&slot.host).start()?;
         }
-        for at in 0..founders {
-            cluster.host(at)?.ready()?;
+        for slot in cluster.nodes.iter().take(founders) {
+            let host = lock(&slot.host);
+            host.ready()?;
+            slot.shows_as_is(&host);
         }
         Ok(cluster)
     }
@@ -139,31 +179,35 @@ impl Cluster {
     /// Does something to the i-th node, from 0. Blocks until it is done; a start, until the node
     /// is ready.
     pub fn act(&self, at: usize, act: Act) -> Result<()> {
-        let mut host = self.host(at)?;
-        match act {
+        let slot = self.slot(at)?;
+        let mut host = lock(&slot.host);
+        if let Some(phase) = act.shown_as(host.phase()) {
+            slot.shows(phase);
+        }
+        let done = match act {
             Act::Kill => host.kill(),
-            Act::Start => {
-                host.start()?;
-                host.ready()
-            }
+            Act::Start => host.start().and_then(|()| host.ready()),
             Act::Stop => host.stop(),
             Act::Pause => host.pause(),
             Act::Resume => host.resume(),
-        }
+        };
+        slot.shows_as_is(&host);
+        done
     }
 
     /// Hands a shard from the i-th node, from 0, to the node with this id; false if it cannot be
     /// begun.
     pub fn transfer(&self, at: usize, shard: ShardId, to: NodeId) -> Result<bool> {
-        self.host(at)?.transfer(shard, to)
+        lock(&self.slot(at)?.host).transfer(shard, to)
     }
 
     /// Stops all nodes, draining them at the same time.
     pub fn stop(&self) {
         std::thread::scope(|scope| {
-            for host in &self.hosts {
+            for slot in &self.nodes {
                 scope.spawn(|| {
-                    if let Err(why) = lock(host).stop() {
+                    slot.shows(Phase::Stopping);
+                    if let Err(why) = lock(&slot.host).stop() {
                         tracing::debug!(%why, "not stopped");
                     }
                 });
@@ -173,21 +217,44 @@ impl Cluster {
 
     /// Why a node ended by itself, if one has.
     pub fn ended(&self) -> Option<String> {
-        self.hosts.iter().find_map(|host| lock(host).ended())
+        let mut hosts = self.nodes.iter().map(|slot| &slot.host);
+        hosts.find_map(|host| lock(host).ended())
     }
 
-    fn host(&self, at: usize) -> Result<MutexGuard<'_, Host>> {
-        let count = self.hosts.len();
-        let host = self
-            .hosts
-            .get(at)
-            .with_context(|| format!("nodes are numbered 1 to {count}"))?;
-        Ok(lock(host))
+    fn slot(&self, at: usize) -> Result<&Slot> {
+        let count = self.nodes.len();
+        let slot = self.nodes.get(at);
+        slot.with_context(|| format!("nodes are numbered 1 to {count}"))
     }
 }
 
-fn lock(host: &Mutex<Host>) -> MutexGuard<'_, Host> {
-    host.lock().unwrap_or_else(PoisonError::into_inner)
+impl Slot {
+    /// Shows what the node is going to be; whoever looked lets go of what it was.
+    fn shows(&self, phase: Phase) {
+        *lock(&self.seen) = Seen { phase, look: None };
+    }
+
+    fn shows_as_is(&self, host: &Host) {
+        *lock(&self.seen) = Seen {
+            phase: host.phase(),
+            look: host.look(),
+        };
+    }
+}
+
+impl Act {
+    /// What is seen of a node in `phase` while this is done to it; `None`: nothing new.
+    fn shown_as(self, phase: Phase) -> Option<Phase> {
+        match self {
+            Self::Kill | Self::Stop => (phase != Phase::Down).then_some(Phase::Stopping),
+            Self::Start => (phase == Phase::Down).then_some(Phase::Starting),
+            Self::Pause | Self::Resume => None,
+        }
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn config(number: usize, addresses: &Addresses, seeds: &[String], plan: &Plan) -> Config {

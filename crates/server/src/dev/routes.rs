@@ -1,31 +1,34 @@
-//! `POST /dev/nodes/{i}/{kill,start,stop,pause,resume}`: only in `dev`, only for this machine's own
-//! pages and programs.
+//! `GET /dev/cluster` and `POST /dev/nodes/{i}/{kill,start,stop,pause,resume}`: only in `dev`, only
+//! for this machine's own pages and programs.
 
 use std::sync::Weak;
 
-use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
-use http::{StatusCode, header};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
 
-use super::{Act, Cluster};
+use super::{Act, Cluster, picture};
 use crate::ops::{host_is_local, is_local};
 
 /// The routes, which act on a cluster as long as it is there.
 pub(super) fn router(cluster: Weak<Cluster>) -> Router {
     Router::new()
+        .route("/dev/cluster", get(cluster_now))
         .route("/dev/nodes/{node}/{act}", post(act))
         .with_state(cluster)
         .route_layer(middleware::from_fn(only_here))
 }
 
-/// Refuses pages of other machines: any page can send a request to loopback.
+/// Refuses pages of other machines: any page can send a request to loopback. Those of this machine
+/// may come from any port: a node's page goes on when its node is gone.
 async fn only_here(request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let origin = headers.get(header::ORIGIN);
-    let local_page = origin.is_none_or(|origin| {
+    let origin = headers.get(header::ORIGIN).cloned();
+    let local_page = origin.as_ref().is_none_or(|origin| {
         let name = origin.to_str().ok().and_then(|o| o.split_once("://"));
         name.is_some_and(|(_, host)| is_local(host))
     });
@@ -33,7 +36,29 @@ async fn only_here(request: Request, next: Next) -> Response {
         let why = "origin_not_allowed: only pages and programs of this machine\n";
         return (StatusCode::FORBIDDEN, why).into_response();
     }
-    next.run(request).await
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    response
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// Names with commas between them.
+    #[serde(default)]
+    topics: String,
+}
+
+async fn cluster_now(State(cluster): State<Weak<Cluster>>, Query(asked): Query<Asked>) -> Response {
+    match cluster.upgrade() {
+        Some(cluster) => Json(picture::take(&cluster, &asked.topics)).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the cluster ends\n").into_response(),
+    }
 }
 
 async fn act(

@@ -15,11 +15,13 @@ use axum::Router;
 use fanfare_cluster::Cluster;
 use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ShardId};
-use fanfare_core::view::Addresses;
+use fanfare_core::view::{Addresses, View};
 use fanfare_host::{Clock, Connector, Disk, Listener, RealClock, RealDisk, Rng, SystemRng};
 use fanfare_host::{TcpConnector, TcpDoor};
+use fanfare_rpc::public::ShardStatus;
 use tokio::sync::watch;
 
+use crate::admin::leaders;
 use crate::config::Config;
 use crate::health::Health;
 pub use leave::Removed;
@@ -78,6 +80,8 @@ impl Deps {
 pub struct Mode {
     /// More routes of the edge and of the operator's door.
     pub routes: Option<Router>,
+    /// More routes of the edge alone; they may take the place of its plain page.
+    pub page: Option<Router>,
     /// Pages of any loopback origin may connect.
     pub loopback_origins: bool,
     /// Make a cluster of the seeds if the disk is empty, with so many shards.
@@ -179,6 +183,12 @@ impl Node {
         }
     }
 
+    /// What this node knows of the cluster, to be asked from outside its runtime. It keeps what the
+    /// node has in memory until it is dropped.
+    pub(crate) fn look(&self) -> Look {
+        Look(self.up.clone())
+    }
+
     /// Hands a shard that this node leads to its replica on another; false if it does not lead it,
     /// or the other has none. The broker says what becomes of it.
     pub fn transfer(&self, shard: ShardId, to: NodeId) -> bool {
@@ -195,5 +205,19 @@ impl Node {
     pub async fn shutdown(self, grace: Duration) {
         let up = self.up.borrow().clone();
         stop::stop(&self.parts, up.as_deref(), grace).await;
+    }
+}
+
+/// An eye on the cluster as one node sees it.
+#[derive(Clone)]
+pub(crate) struct Look(watch::Receiver<Option<Arc<rise::Up>>>);
+
+impl Look {
+    /// The view, and for each of its shards who leads it; `None` while the node is no member.
+    pub(crate) fn view(&self) -> Option<(Arc<View>, Vec<ShardStatus>)> {
+        let up = self.0.borrow().clone()?;
+        let view = Arc::clone(&up.handle.view().borrow());
+        let shards = leaders(&up.handle, &up.broker, &view);
+        Some((view, shards))
     }
 }

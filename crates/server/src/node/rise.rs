@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use axum::Router;
 use fanfare_broker::{Broker, BrokerDeps, BrokerOptions};
 use fanfare_cluster::{ClusterHandle, InitError};
 use fanfare_core::barrier::Barrier;
@@ -104,8 +105,9 @@ async fn member(
         .tracker
         .spawn(give(Arc::clone(parts), handle.clone(), Arc::clone(&broker)));
     let edge = edge(parts, mode, &handle).await?;
-    let router = match &mode.routes {
-        Some(extra) => extra.clone().fallback_service(edge.router()),
+    let extra = [&mode.routes, &mode.page].into_iter().flatten().cloned();
+    let router = match extra.reduce(Router::merge) {
+        Some(extra) => extra.fallback_service(edge.router()),
         None => edge.router(),
     };
     let limits = Limits::public(
