@@ -1,0 +1,68 @@
+// Debian's Chromium with the demo page in it, and what a test wants to know of the page: the entries
+// it ever showed, and what it wrote to the console.
+
+import { chromium } from "playwright-core";
+import { readFileSync } from "node:fs";
+
+export const STORIES = ["bell", "score", "chat", "track"];
+
+export const launch = () => chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  headless: true,
+  args: ["--no-sandbox", "--disable-dev-shm-usage"],
+});
+
+// Chromium itself writes these when a connection is refused or breaks, as it does to nodes that were
+// killed. No page can keep it from that; everything else is an error of ours.
+const NETWORK = [
+  /^Failed to load resource: net::ERR_/,
+  /^Failed to load resource: the server responded with a status of 503/,
+  /^WebSocket connection to '.*' failed/,
+  /net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|SOCKET_NOT_CONNECTED)/,
+];
+// An answer without its CORS headers is how the browser tells a page that there was no answer.
+const CORS = /has been blocked by CORS policy/;
+
+/** A page that watches from its first moment what is put on its lists. */
+export async function open(browser, url, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, ...options });
+  const page = await context.newPage();
+  const errors = [];
+  page.on("console", (message) => {
+    const text = message.text();
+    if (!["error", "warning"].includes(message.type())) return;
+    if (!NETWORK.some((known) => known.test(text))) errors.push(text);
+  });
+  page.on("pageerror", (error) => errors.push(`${error.name}: ${error.message}`));
+  await page.addInitScript((stories) => {
+    window.shown = Object.fromEntries(stories.map((key) => [key, []]));
+    document.addEventListener("DOMContentLoaded", () => {
+      for (const key of stories) {
+        new MutationObserver((changes) => {
+          for (const node of changes.flatMap((change) => [...change.addedNodes])) {
+            const { position } = node.dataset ?? {};
+            if (position || node.matches?.("aside")) window.shown[key].push({ position: position ?? null, text: node.textContent });
+          }
+        }).observe(document.getElementById(`${key}-list`), { childList: true });
+      }
+    });
+  }, STORIES);
+  if (options.htmx) {
+    const script = readFileSync(new URL(options.htmx, import.meta.url), "utf8");
+    await page.route("**/dev/page/htmx.js", (route) => route.fulfill({ contentType: "text/javascript", body: script }));
+  }
+  await page.goto(url);
+  return { page, errors, context };
+}
+
+export const live = (page, limit = 60_000) => page.waitForFunction(
+  (stories) => stories.every((key) => document.getElementById(key).dataset.state === "live"),
+  STORIES,
+  { timeout: limit },
+);
+
+export const state = (page, key) => page.locator(`#${key}`).getAttribute("data-state");
+export const resumes = async (page, key) => Number((await page.locator(`#${key}`).getAttribute("data-resumes")) ?? 0);
+export const notice = (page, key) => page.locator(`#${key} .notice`).textContent();
+
+export { CORS };
