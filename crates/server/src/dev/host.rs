@@ -134,6 +134,30 @@ impl Host {
         Ok(self.running()?.node.transfer(shard, to))
     }
 
+    /// Parks every worker of the runtime in a task that waits for the gate.
+    pub(super) fn pause(&mut self) -> Result<()> {
+        let workers = self.workers;
+        let running = self.running.as_mut().context("the node does not run")?;
+        ensure!(running.paused.is_none(), "the node is paused already");
+        let gate = Arc::new(Gate::default());
+        for _ in 0..workers {
+            let gate = Arc::clone(&gate);
+            running.runtime.spawn(async move { gate.wait() });
+        }
+        running.paused = Some(gate);
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self) -> Result<()> {
+        let running = self.running.as_mut().context("the node does not run")?;
+        running
+            .paused
+            .take()
+            .context("the node is not paused")?
+            .open();
+        Ok(())
+    }
+
     /// What the node is doing, once nothing is being done to it.
     pub(super) fn phase(&self) -> Phase {
         match &self.running {
