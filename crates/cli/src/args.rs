@@ -1,6 +1,9 @@
 //! What can be typed. The doc comments are the manual that `--help` prints.
 
+mod bench;
 mod cluster;
+mod look;
+mod health;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +11,10 @@ use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand};
 
+pub use bench::*;
 pub use cluster::*;
+pub use look::*;
+pub use health::*;
 
 /// Push updates to people: publish once, and every subscriber gets it, on any node, over any
 /// transport, or is told what it cannot have.
@@ -37,26 +43,13 @@ pub enum Command {
     Pub(Publish),
     Sub(Subscribe),
     Topic(Topic),
+    Bench(Bench),
+    Errors(Errors),
+    Config(Config),
     Doctor(Doctor),
+    Completions(Completions),
+    Health(Health),
     Version(Version),
-}
-
-/// Look at the data directory of a stopped node: whose it is, what is in it, whether it is sound.
-/// Changes nothing.
-#[derive(Debug, Group)]
-#[command(after_help = "\
-Examples:
-  fanfare doctor /var/lib/fanfare
-  fanfare doctor ./data --json
-
-Exit codes: 0 it is sound, 1 something is wrong (each fault is named with what to do), 2 it cannot
-be read, or a running node has it open.")]
-pub struct Doctor {
-    /// The data directory.
-    pub dir: PathBuf,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Run whole nodes in this process, for trying things out. Open to everybody on this machine.
@@ -110,6 +103,13 @@ pub struct Serve {
     /// Make a cluster of this node alone if its disk is empty.
     #[arg(long)]
     pub single_node: bool,
+    #[command(flatten)]
+    pub flags: NodeFlags,
+}
+
+/// Keys of a node's configuration that have a flag.
+#[derive(Debug, Default, Group)]
+pub struct NodeFlags {
     /// Name of the cluster.
     #[arg(long)]
     pub cluster: Option<String>,
@@ -158,6 +158,17 @@ pub struct Reach {
         value_delimiter = ','
     )]
     pub grpc: Vec<String>,
+    #[command(flatten)]
+    pub token: Token,
+}
+
+/// Credentials.
+#[derive(Clone, Debug, Default, Group)]
+pub struct Token {
+    /// File with a token or API key, read again when a node asks for a new one. Without it the
+    /// variable FANFARE_TOKEN holds the token itself, if there is one.
+    #[arg(long, env = "FANFARE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// Publish: one message, or each line of stdin. Prints the positions.

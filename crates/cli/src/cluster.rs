@@ -7,11 +7,11 @@ mod upgrade;
 
 use std::time::Duration;
 
-use fanfare_client::{Address, Admin, AdminError, Machine, Overview, init_cluster};
+use fanfare_client::{Admin, AdminError, Machine, Made, Overview, init_cluster};
 
 use crate::args::{Cluster, ClusterCommand, Init, Reach, Status};
 use crate::failure::Failure;
-use crate::{calm, output, reach};
+use crate::{calm, health, output, reach};
 pub(crate) use show::name_of;
 use show::{status_json, status_text};
 
@@ -30,20 +30,48 @@ pub fn run(args: Cluster) -> Result<(), Failure> {
 }
 
 fn init(args: Init) -> Result<(), Failure> {
-    let ops = Address::read(&args.ops).map_err(|e| Failure::Usage(format!("--ops: {e}")))?;
+    let ops = health::address(&args.ops)?;
     reach::run(async move |machine| {
-        let made = init_cluster(&machine, &ops, args.shards).await;
-        let made = made.map_err(|error| init_failure(error, &args.ops))?;
-        if args.json {
-            return output::line(&made.answer);
-        }
-        output::line(&format!(
-            "cluster {} with {} shards",
-            made.cluster, made.shards
-        ))?;
-        output::note("look at it: fanfare cluster status");
+        let Some(limit) = args.wait else {
+            let made = init_cluster(&machine, &ops, args.shards).await;
+            let made = made.map_err(|error| init_failure(error, &args.ops))?;
+            tell_made(&made, args.json)?;
+            output::note("look at it: fanfare cluster status");
+            return Ok(());
+        };
+        let mut made = false;
+        health::again(&machine, limit, async || {
+            let ready = health::look(&machine, &ops, "/readyz").await;
+            if made || ready.is_ok() {
+                return ready;
+            }
+            match init_cluster(&machine, &ops, args.shards).await {
+                Ok(cluster) => {
+                    made = true;
+                    tell_made(&cluster, args.json)?;
+                    Err(Failure::No("the node is not ready yet".to_owned()))
+                }
+                // Of two reasons the one of the act: a member says so here.
+                Err(error) => Err(init_failure(error, &args.ops)),
+            }
+        })
+        .await?;
+        output::note(match made {
+            true => "the node is ready",
+            false => "the node is ready, its cluster was made before",
+        });
         Ok(())
     })
+}
+
+fn tell_made(made: &Made, json: bool) -> Result<(), Failure> {
+    if json {
+        return output::line(&made.answer);
+    }
+    output::line(&format!(
+        "cluster {} with {} shards",
+        made.cluster, made.shards
+    ))
 }
 
 fn init_failure(error: AdminError, ops: &str) -> Failure {
@@ -58,7 +86,8 @@ fn init_failure(error: AdminError, ops: &str) -> Failure {
 
 fn status(args: Status) -> Result<(), Failure> {
     let endpoints = reach::endpoints(&args.reach)?;
-    reach::run(async move |machine: Machine| {
+    let token = args.reach.token.clone();
+    reach::with(&token, async move |machine: Machine| {
         let admin = Admin::new(machine.clone(), &endpoints);
         let failed = reach::admin(&args.reach);
         if let Some(limit) = args.wait {

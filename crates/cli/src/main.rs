@@ -6,12 +6,19 @@
 )]
 
 mod args;
+mod benchmark;
 mod calm;
 mod cluster;
+mod completions;
+mod configure;
+mod cursor_file;
 mod dev;
 mod doctor;
+mod errors;
 mod failure;
+mod health;
 mod output;
+mod paint;
 mod publish;
 mod reach;
 mod serve;
@@ -44,7 +51,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
         Command::Topic(args) => topic::run(args),
+        Command::Bench(args) => benchmark::run(&args),
+        Command::Errors(args) => errors::run(&args),
+        Command::Config(args) => configure::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Health(args) => health::run(args),
         Command::Version(args) => output::version(&args),
     }
 }

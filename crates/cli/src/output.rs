@@ -5,11 +5,17 @@ use std::io::{self, Write as _};
 
 use crate::args::Version;
 use crate::failure::Failure;
+use crate::paint::{Ink, Paint};
 
 /// Writes a line to stdout at once.
 pub fn line(text: &str) -> Result<(), Failure> {
+    self::text(&format!("{text}\n"))
+}
+
+/// Writes text to stdout as it is.
+pub fn text(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|e| match e.kind() == io::ErrorKind::BrokenPipe {
         true => Failure::Interrupted,
         false => Failure::from(e),
@@ -24,7 +30,8 @@ pub fn note(text: &str) {
 /// Says why the command failed.
 pub fn error(failure: &Failure) {
     if !matches!(failure, Failure::Interrupted) {
-        note(&format!("fanfare: {}", failure.text()));
+        let name = Paint::stderr().ink(Ink::Bad, "fanfare:");
+        note(&format!("{name} {}", failure.text()));
     }
 }
 

@@ -26,7 +26,8 @@ const PENDING: usize = 512;
 pub fn run(args: Publish) -> Result<(), Failure> {
     let endpoints = reach::endpoints(&args.reach)?;
     let form = Form::read(&args)?;
-    reach::run(async move |machine| {
+    let token = args.reach.token.clone();
+    reach::with(&token, async move |machine| {
         let options = PublishOptions {
             patience: Patience {
                 refused: Duration::from_secs(10),

@@ -2,20 +2,21 @@
 
 use std::process;
 
-use fanfare_server::config::{Config, Layers};
+use fanfare_server::config::Config;
 use fanfare_server::node::{Deps, Mode, Node, Removed};
 use fanfare_server::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Serve;
 use crate::failure::Failure;
-use crate::output;
+use crate::{configure, output};
 
 /// Shards of a cluster of one.
 const SHARDS: u32 = 16;
 
 pub fn run(args: &Serve) -> Result<(), Failure> {
-    let config = load(args)?;
+    let layers = configure::layers(args.config.as_deref(), true, &args.flags)?;
+    let config = configure::resolve(layers)?;
     telemetry::init(&config.logs)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -64,46 +65,4 @@ async fn serve(config: Config, single: bool) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-/// Reads the layers of the configuration.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the configuration file is no part of a node's disk"
-)]
-fn load(args: &Serve) -> Result<Config, Failure> {
-    let mut layers = Layers::default();
-    if let Some(path) = &args.config {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))?;
-        layers.file(&shown, &text);
-    }
-    layers.environment(std::env::vars());
-    let texts = [
-        ("cluster", args.cluster.clone()),
-        ("name", args.name.clone()),
-        (
-            "data",
-            args.data.as_ref().map(|path| path.display().to_string()),
-        ),
-        ("edge.listen", args.edge.map(|a| a.to_string())),
-        ("grpc.listen", args.grpc.map(|a| a.to_string())),
-        ("peer.listen", args.peer.map(|a| a.to_string())),
-        ("ops.listen", args.ops.map(|a| a.to_string())),
-    ];
-    for (key, value) in texts {
-        if let Some(value) = value {
-            layers.flag(key, value);
-        }
-    }
-    if !args.seeds.is_empty() {
-        layers.flag("seeds", args.seeds.clone());
-    }
-    if args.insecure_open {
-        layers.flag("insecure_open", true);
-    }
-    layers
-        .resolve()
-        .map_err(|problems| Failure::Usage(problems.to_string()))
 }

@@ -1,30 +1,31 @@
 //! `fanfare sub`: items as they come, on stdout; what happens to the session, on stderr. A cursor
-//! file is written after an item is printed.
+//! file is written after items are printed.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
 
 use fanfare_client::{
-    Attached, Event, Progress, Reason, Received, ReceivedGap, ReceivedMessage, Spelled as _,
-    Stopped, SubscribeOptions, Subscriber, TopicEnd, Transport,
+    Attached, Event, Reason, Received, ReceivedGap, ReceivedMessage, Spelled as _, Stopped,
+    SubscribeOptions, Subscriber, TopicEnd, Transport,
 };
 use fanfare_core::gap::Since;
 use fanfare_core::name::TopicName;
+use futures_util::future::FutureExt as _;
 
 use crate::args::Subscribe;
+use crate::cursor_file::CursorFile;
 use crate::failure::Failure;
 use crate::{output, reach};
 
 pub fn run(args: Subscribe) -> Result<(), Failure> {
     let endpoints = reach::endpoints(&args.reach)?;
     let mut options = options(&args)?;
-    reach::run(async move |machine| {
-        let cursor_file = args.cursor_file.as_deref();
-        if let Some(path) = cursor_file {
-            options.progress = load(path).await?;
-        }
-        let subscriber = Subscriber::new(machine, endpoints, options);
-        print(&args, subscriber, cursor_file).await
+    let token = args.reach.token.clone();
+    reach::with(&token, async move |machine| {
+        let mut kept = CursorFile::at(args.cursor_file.clone());
+        options.progress = kept.load().await?;
+        let mut subscriber = Subscriber::new(machine, endpoints, options);
+        print(&args, &mut subscriber, &mut kept).await?;
+        kept.save(subscriber.progress()).await
     })
 }
 
@@ -79,13 +80,14 @@ fn since(text: &str) -> Option<Since> {
 
 async fn print(
     args: &Subscribe,
-    mut subscriber: Subscriber,
-    cursor_file: Option<&Path>,
+    subscriber: &mut Subscriber,
+    kept: &mut CursorFile,
 ) -> Result<(), Failure> {
     let mut left = args.count;
     let terminal = std::io::stderr().is_terminal();
     while left != Some(0) {
-        let item = match subscriber.next().await.map_err(|why| stopped(args, why))? {
+        let event = next(subscriber, kept).await?;
+        let item = match event.map_err(|why| stopped(args, why))? {
             Event::Message(message) => {
                 left = left.map(|n| n - 1);
                 Received::Message(message)
@@ -96,7 +98,7 @@ async fn print(
                     output::note(&attached_note(&attached));
                 }
                 subscriber.processed();
-                save_if(cursor_file, &subscriber).await?;
+                kept.processed();
                 continue;
             }
             Event::TopicEnded(TopicEnd {
@@ -116,9 +118,26 @@ async fn print(
         };
         output::line(&line(&item, args.json))?;
         subscriber.processed();
-        save_if(cursor_file, &subscriber).await?;
+        kept.processed();
     }
     Ok(())
+}
+
+/// The next event. Before it is waited for, and after a whole batch, what was processed is kept.
+async fn next(
+    subscriber: &mut Subscriber,
+    kept: &mut CursorFile,
+) -> Result<Result<Event, Stopped>, Failure> {
+    if kept.is_full() {
+        kept.save(subscriber.progress()).await?;
+    }
+    if kept.is_behind() {
+        if let Some(event) = subscriber.next().now_or_never() {
+            return Ok(event);
+        }
+        kept.save(subscriber.progress()).await?;
+    }
+    Ok(subscriber.next().await)
 }
 
 fn stopped(args: &Subscribe, why: Stopped) -> Failure {
@@ -206,51 +225,6 @@ fn payload(content: &fanfare_core::message::Content) -> String {
         }
     }
     out
-}
-
-/// Reads a cursor file; one that is not there is a beginning.
-async fn load(path: &Path) -> Result<Progress, Failure> {
-    let bad = |why: &dyn std::fmt::Display| {
-        let path = path.display();
-        Failure::Usage(format!(
-            "--cursor-file: {path}: {why}\nRemove the file to begin anew"
-        ))
-    };
-    let text = match tokio::fs::read_to_string(path).await {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Progress::default());
-        }
-        Err(error) => return Err(bad(&error)),
-    };
-    // An empty file is the leftover of a crash: to begin at the latest would lose unseen.
-    if text.trim().is_empty() {
-        return Err(bad(&"the file is empty"));
-    }
-    text.parse()
-        .map_err(|e: fanfare_client::BadProgress| bad(&e))
-}
-
-async fn save_if(path: Option<&Path>, subscriber: &Subscriber) -> Result<(), Failure> {
-    match path {
-        Some(path) if subscriber.cursor().is_some() => save(path, subscriber.progress()).await,
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// Replaces the file as a whole: written beside it, then renamed.
-async fn save(path: &Path, progress: &Progress) -> Result<(), Failure> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let written = async {
-        tokio::fs::write(&beside, progress.to_string()).await?;
-        tokio::fs::rename(&beside, path).await
-    };
-    let path = path.display();
-    written
-        .await
-        .map_err(|e| Failure::Usage(format!("--cursor-file: {path}: {e}")))
 }
 
 #[cfg(test)]

@@ -86,25 +86,3 @@ fn wrong_usage_names_the_flag() {
     assert_eq!(good.transports, [Transport::Ws, Transport::Sse]);
     assert_eq!(good.from, Since::After(Position::new(7, 42)));
 }
-
-#[tokio::test]
-async fn a_cursor_file_is_replaced_as_a_whole_and_never_mistaken() {
-    let dir = std::env::temp_dir().join(format!("fanfare-sub-{}", std::process::id()));
-    tokio::fs::create_dir_all(&dir).await.unwrap();
-    let path = dir.join("orders.cursor");
-    assert_eq!(load(&path).await.unwrap(), Progress::default());
-    let progress: Progress = "C42\n7-43 news\n".parse().unwrap();
-    save(&path, &progress).await.unwrap();
-    save(&path, &progress).await.unwrap();
-    assert_eq!(load(&path).await.unwrap(), progress);
-    let mut left = tokio::fs::read_dir(&dir).await.unwrap();
-    let only = left.next_entry().await.unwrap().unwrap();
-    assert_eq!(only.path(), path);
-    assert!(
-        left.next_entry().await.unwrap().is_none(),
-        "nothing is left beside it"
-    );
-    tokio::fs::write(&path, "").await.unwrap();
-    assert!(matches!(load(&path).await, Err(Failure::Usage(_))));
-    tokio::fs::remove_dir_all(&dir).await.unwrap();
-}

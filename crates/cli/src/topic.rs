@@ -105,7 +105,7 @@ fn ask(
     command: impl AsyncFnOnce(&Admin) -> Result<Result<(), Failure>, AdminError>,
 ) -> Result<(), Failure> {
     let endpoints = reach::endpoints(reach)?;
-    reach::run(async |machine: Machine| {
+    reach::with(&reach.token, async |machine: Machine| {
         let admin = Admin::new(machine, &endpoints);
         command(&admin).await.map_err(reach::admin(reach))?
     })
@@ -122,7 +122,7 @@ fn pattern(raw: &str) -> Result<TopicPattern, Failure> {
 }
 
 /// The rules that were typed. Words are checked by the grammar.
-fn layer(rules: &Rules) -> RuleLayer {
+pub fn layer(rules: &Rules) -> RuleLayer {
     let Rules {
         class,
         retain_count,

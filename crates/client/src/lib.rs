@@ -7,7 +7,9 @@ mod course;
 mod endpoint;
 mod http;
 mod machine;
+mod ops;
 mod outbox;
+pub mod probe;
 mod progress;
 mod publisher;
 mod sending;
@@ -34,6 +36,7 @@ pub use fanfare_rpc::heard::{NodeOverview, Overview, ReplicaOverview, ShardOverv
 pub use fanfare_rpc::public::{Changed, ClusterChange, Repair, RepairWish, Upgraded};
 pub use fanfare_rpc::topics::TopicInfo;
 pub use machine::{FixedToken, Machine, Tokens};
+pub use ops::{OpsAnswer, ask_ops};
 pub use outbox::{Patience, PublishError};
 pub use progress::{BadProgress, Mark, Progress};
 pub use publisher::{Pending, PublishOptions, Publisher, Via};

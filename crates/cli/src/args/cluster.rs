@@ -31,6 +31,7 @@ pub enum ClusterCommand {
 #[command(after_help = "\
 Example:
   fanfare cluster init --ops http://127.0.0.1:9100 --shards 64
+  fanfare cluster init --wait 2m                                 in a script that may run twice
 
 The number of shards is fixed for ever: 64 suit 32 to 64 busy nodes, 16 a small cluster.")]
 pub struct Init {
@@ -40,6 +41,10 @@ pub struct Init {
     /// Shards of the cluster, 1 to 1024.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub shards: u32,
+    /// Ask again for so long (`90s`, `5m`) while a seed is not up, and end when the node is ready. A node
+    /// whose cluster is made already is fine.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub wait: Option<Duration>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -21,7 +21,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(3);
 
 pub fn shards(args: Shards) -> Result<(), Failure> {
     let endpoints = reach::endpoints(&args.reach)?;
-    reach::run(async move |machine| {
+    let token = args.reach.token.clone();
+    reach::with(&token, async move |machine| {
         let admin = Admin::new(machine, &endpoints);
         let overview = admin.joined().await.map_err(reach::admin(&args.reach))?;
         let node = match &args.node {
@@ -93,7 +94,8 @@ pub fn replace(args: Replace) -> Result<(), Failure> {
 pub fn transfer(args: Transfer) -> Result<(), Failure> {
     let Transfer { shard, node, wait } = args;
     let endpoints = reach::endpoints(&wait.reach)?;
-    reach::run(async move |machine: Machine| {
+    let token = wait.reach.token.clone();
+    reach::with(&token, async move |machine: Machine| {
         let admin = Admin::new(machine.clone(), &endpoints);
         let failed = reach::admin(&wait.reach);
         let began = machine.clock.now();
@@ -155,7 +157,8 @@ fn change(
     progress: impl Fn(&Overview, NodeId) -> Progress,
 ) -> Result<(), Failure> {
     let endpoints = reach::endpoints(&wait.reach)?;
-    reach::run(async move |machine: Machine| {
+    let token = wait.reach.token.clone();
+    reach::with(&token, async move |machine: Machine| {
         let admin = Admin::new(machine.clone(), &endpoints);
         let failed = reach::admin(&wait.reach);
         let began = machine.clock.now();

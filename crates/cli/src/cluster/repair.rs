@@ -12,7 +12,8 @@ use crate::{output, reach};
 
 pub fn run(args: Repair) -> Result<(), Failure> {
     let endpoints = reach::endpoints(&args.reach)?;
-    reach::run(async move |machine| {
+    let token = args.reach.token.clone();
+    reach::with(&token, async move |machine| {
         let admin = Admin::new(machine, &endpoints);
         let failed = reach::admin(&args.reach);
         let overview = admin.overview().await.map_err(&failed)?;

@@ -9,7 +9,8 @@ use crate::{output, reach};
 
 pub fn run(args: Upgrade) -> Result<(), Failure> {
     let endpoints = reach::endpoints(&args.reach)?;
-    reach::run(async move |machine| {
+    let token = args.reach.token.clone();
+    reach::with(&token, async move |machine| {
         let admin = Admin::new(machine, &endpoints);
         let upgraded = admin.upgrade().await.map_err(reach::admin(&args.reach))?;
         output::line(&match args.json {

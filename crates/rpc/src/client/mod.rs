@@ -4,12 +4,14 @@
 mod admin;
 mod channel;
 mod failure;
+mod heartbeats;
 mod link;
 mod members;
 mod pool;
 mod public;
 mod raft;
 mod remote;
+mod roster;
 
 pub use admin::Overviews;
 pub use channel::ClientSettings;
