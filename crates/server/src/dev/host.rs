@@ -4,7 +4,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use fanfare_cluster::ClusterHandle;
 use fanfare_core::id::{NodeId, ShardId};
+use fanfare_core::view::{Command, Outcome};
 use fanfare_host::VolatileDisk;
 use fanfare_host::{Disk, Faults, FaultyDisk, RealClock, RealDisk, SystemRng, TcpConnector};
 use tokio::runtime::Runtime;
@@ -132,6 +134,18 @@ impl Host {
 
     pub(super) fn transfer(&self, shard: ShardId, to: NodeId) -> Result<bool> {
         Ok(self.running()?.node.transfer(shard, to))
+    }
+
+    /// The metadata as the node has it; an error until it is a member.
+    pub(super) fn metadata(&self) -> Result<ClusterHandle> {
+        let handle = self.running()?.node.metadata();
+        handle.with_context(|| format!("{} is no member yet", self.config.name))
+    }
+
+    pub(super) fn propose(&self, command: &Command) -> Result<Outcome> {
+        let handle = self.metadata()?;
+        let proposed = self.running()?.runtime.block_on(handle.propose(command));
+        Ok(proposed?)
     }
 
     /// Parks every worker of the runtime in a task that waits for the gate.

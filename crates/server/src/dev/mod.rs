@@ -2,6 +2,7 @@
 //! `fanfare dev` and for tests. No other mode has this.
 
 mod host;
+mod metadata;
 mod page;
 mod picture;
 mod routes;

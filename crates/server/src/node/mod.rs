@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
-use fanfare_cluster::Cluster;
+use fanfare_cluster::{Cluster, ClusterHandle};
 use fanfare_core::barrier::Barriers;
 use fanfare_core::id::{NodeId, ShardId};
 use fanfare_core::view::{Addresses, View};
@@ -187,6 +187,11 @@ impl Node {
     /// node has in memory until it is dropped.
     pub(crate) fn look(&self) -> Look {
         Look(self.up.clone())
+    }
+
+    /// The cluster's metadata, as this node has it; `None` until it is a member.
+    pub fn metadata(&self) -> Option<ClusterHandle> {
+        Some(self.up.borrow().as_ref()?.handle.clone())
     }
 
     /// Hands a shard that this node leads to its replica on another; false if it does not lead it,
