@@ -12,6 +12,7 @@ mod metrics;
 pub mod node;
 mod ops;
 mod stall;
+mod standing;
 mod streams;
 pub mod telemetry;
 mod wire;

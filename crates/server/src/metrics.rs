@@ -10,12 +10,15 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::standing::Standing;
+
 /// What a node counts.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) broker: Arc<fanfare_broker::Metrics>,
     pub(crate) edge: Arc<fanfare_edge::Metrics>,
     pub(crate) store: Arc<fanfare_consensus::Metrics>,
+    pub(crate) standing: Standing,
 }
 
 /// One number of a scrape.
@@ -101,8 +104,35 @@ impl Metrics {
             log_full,
             replicas_lost,
             set_aside,
+            free_bytes,
+            reserve_bytes,
         } = &*self.store;
+        let Standing {
+            ready,
+            sessions_limit,
+            shards,
+            replicas,
+            shards_led,
+            replica_lag,
+        } = &self.standing;
         vec![
+            gauge(
+                "ready",
+                "1 while clients should be sent to this node",
+                ready.get(),
+            ),
+            gauge("shards", "Shards of the cluster", shards.get()),
+            gauge("replicas", "Replicas of shards on this node", replicas.get()),
+            gauge(
+                "shards_led",
+                "Of these, those that lead and hear a majority",
+                shards_led.get(),
+            ),
+            gauge(
+                "replica_lag_entries",
+                "Most entries that a replica lacks of a shard led here",
+                replica_lag.get(),
+            ),
             counter(
                 "published",
                 "Drafts acked by this node's shards, repeats of a key included",
@@ -275,6 +305,11 @@ impl Metrics {
                 "Open sessions of this node, waiting polls included",
                 sessions.get(),
             ),
+            gauge(
+                "sessions_limit",
+                "Most sessions of this node",
+                sessions_limit.get(),
+            ),
             counter("sessions_ended", "Sessions that ended", ended.get()),
             counter(
                 "delivered",
@@ -321,6 +356,16 @@ impl Metrics {
                 "log_full",
                 "1 while the free space is below the reserve: messages are refused",
                 log_full.get(),
+            ),
+            gauge(
+                "log_free_bytes",
+                "Free bytes of the volume of the data directory",
+                free_bytes.get(),
+            ),
+            gauge(
+                "log_reserve_bytes",
+                "Free bytes below which messages are refused",
+                reserve_bytes.get(),
             ),
             gauge(
                 "replicas_lost",
@@ -442,3 +487,7 @@ mod tests {
         assert!(text.ends_with("# EOF\n"));
     }
 }
+
+#[cfg(test)]
+#[path = "metrics_deploy_tests.rs"]
+mod deploy;

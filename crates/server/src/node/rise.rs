@@ -177,6 +177,9 @@ async fn give(parts: Arc<Parts>, handle: ClusterHandle, broker: Arc<Broker>) {
 
 /// Tells the rest of the cluster how this node's replicas are.
 async fn report(parts: Arc<Parts>, broker: Arc<Broker>, handle: ClusterHandle) {
+    let most = u64::try_from(parts.config.edge.max_sessions);
+    let limit = &parts.metrics.standing.sessions_limit;
+    limit.set(most.unwrap_or(u64::MAX));
     let mut rounds = 0_u32;
     loop {
         let rows = broker.status().into_iter().map(|status| ReplicaStatus {
@@ -187,7 +190,11 @@ async fn report(parts: Arc<Parts>, broker: Arc<Broker>, handle: ClusterHandle) {
             applied: status.group.applied,
             behind: status.group.behind,
         });
-        parts.replicas.send_replace(rows.collect());
+        let rows: Vec<ReplicaStatus> = rows.collect();
+        let ready = parts.health.ready(parts.groups.store.log().has_room());
+        let standing = &parts.metrics.standing;
+        standing.note(ready.is_ok(), &parts.views.borrow(), &rows);
+        parts.replicas.send_replace(rows);
         // Asked for by people, and only of groups that stand still.
         if rounds.is_multiple_of(COPIES) {
             parts.copies.send_replace(broker.copies());
