@@ -26,6 +26,8 @@ pub enum Verdict {
     Phantom,
     /// C1: a message under another topic than it was published to. By a watch alone.
     WrongTopic,
+    /// C5: an ack of a durable topic that did not reach the disks of a majority. By a watch alone.
+    Downgraded,
 }
 
 impl Verdict {
@@ -51,6 +53,7 @@ impl Verdict {
             Self::Duplicated => "DUPLICATED",
             Self::Phantom => "PHANTOM",
             Self::WrongTopic => "WRONG_TOPIC",
+            Self::Downgraded => "DOWNGRADED",
         }
     }
 }

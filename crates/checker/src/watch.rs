@@ -33,7 +33,7 @@ pub struct Watch {
 
 impl Watch {
     /// What this judge can say.
-    pub const JUDGED: [Verdict; 9] = [
+    pub const JUDGED: [Verdict; 10] = [
         Verdict::Lost,
         Verdict::Repeated,
         Verdict::Skip,
@@ -43,6 +43,7 @@ impl Watch {
         Verdict::Duplicated,
         Verdict::Phantom,
         Verdict::WrongTopic,
+        Verdict::Downgraded,
     ];
 
     /// Watches these topics, by their place in the list.
