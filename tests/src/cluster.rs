@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::port::free_port;
+use crate::process;
 use crate::wait;
 use crate::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
 use crate::wire::grpc::pb::topic_admin_client::TopicAdminClient;
@@ -127,6 +128,7 @@ impl Cluster {
             workers: 2,
             grace: Duration::from_secs(2),
             history_budget: setup.history_budget,
+            election: process::election(),
             logs: setup.logs,
             spare: setup.spare,
             times: setup.times,

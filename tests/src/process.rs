@@ -52,6 +52,12 @@ fn build() -> Result<PathBuf> {
     Ok(target.join("fanfare"))
 }
 
+/// How long a leader may be silent in tests, other than the default: a debug build on a busy machine
+/// falls silent for longer than a node of a real cluster that lives.
+pub fn election() -> Option<Duration> {
+    cfg!(debug_assertions).then_some(Duration::from_secs(2))
+}
+
 /// One node's process, its directory and its addresses, which it keeps over restarts.
 pub struct Process {
     pub name: String,
@@ -116,6 +122,10 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        // Older binaries know no such setting.
+        if let Some(election) = election().filter(|_| self.runs.is_none()) {
+            command.env("FANFARE_RAFT__ELECTION", format!("{}s", election.as_secs()));
+        }
         self.child = Some(command.spawn().context("starting the binary")?);
         Ok(())
     }

@@ -40,6 +40,9 @@ pub struct BrokerDeps {
     /// Has the view let go replicas of a shard that its group has let go. Called again while the
     /// view still has them.
     pub mark_left: Arc<dyn Fn(ShardId, Vec<ReplicaId>) + Send + Sync>,
+    /// Has the view give other ids to replicas of a node that lack what they had acknowledged. Called
+    /// again while the view still has them.
+    pub mark_lost: Arc<dyn Fn(NodeId, Vec<ReplicaId>) + Send + Sync>,
     /// Nodes whose disk has no room (R15), as far as this one has heard.
     pub full: watch::Receiver<BTreeSet<NodeId>>,
     /// Told where a move is; for tests, which stop it there.
@@ -61,6 +64,9 @@ pub struct ShardStatus {
     pub replica: ReplicaId,
     /// Role, term, members, what is applied, who is behind.
     pub group: Status,
+    /// True if it serves as leader and hears a majority (R12): one that lost its majority keeps
+    /// its role, and leads nobody.
+    pub leads: bool,
     /// False before the shard's first entry.
     pub begun: bool,
     /// Topics with a row, and bytes they retain.
@@ -103,6 +109,7 @@ impl Broker {
             blocks,
             mark_begun,
             mark_left,
+            mark_lost,
             full,
             barriers,
             metrics,
@@ -118,6 +125,7 @@ impl Broker {
             blocks,
             mark_begun,
             mark_left,
+            mark_lost,
             full,
             barriers,
             options,
@@ -162,11 +170,13 @@ impl Broker {
         let rows = self.parts.directory.all().into_iter();
         let status = |(shard, local): (ShardId, crate::directory::Local)| {
             let group = local.group.status();
+            let leads = group.role.serves && local.group.hears_majority();
             let state = local.replica.read();
             ShardStatus {
                 shard,
                 replica: local.id,
                 group,
+                leads,
                 begun: state.begun(),
                 topics: state.topic_count(),
                 bytes: state.bytes(),

@@ -26,6 +26,7 @@ pub(crate) struct Parts {
     pub(crate) blocks: Arc<dyn Codec<Block>>,
     pub(crate) mark_begun: Arc<dyn Fn(ShardId) + Send + Sync>,
     pub(crate) mark_left: Arc<dyn Fn(ShardId, Vec<ReplicaId>) + Send + Sync>,
+    pub(crate) mark_lost: Arc<dyn Fn(NodeId, Vec<ReplicaId>) + Send + Sync>,
     pub(crate) full: watch::Receiver<BTreeSet<NodeId>>,
     pub(crate) barriers: Barriers,
     pub(crate) options: BrokerOptions,

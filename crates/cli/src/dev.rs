@@ -31,6 +31,7 @@ pub fn run(args: &Dev) -> Result<(), Failure> {
         workers: 2,
         grace: Duration::from_secs(3),
         history_budget: None,
+        election: None,
         logs: None,
         spare: 0,
         times: None,

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fanfare_consensus::{Group, GroupId, Identity, IdentityError};
 use fanfare_core::id::{NodeId, ReplicaId};
 use fanfare_core::view::{Command, Refusal, View};
+use fanfare_host::Disk;
 use fanfare_rpc::members::{Beat, HandOver, Members, Stage};
 use tokio::sync::watch;
 
-use crate::hint::{self, Hint};
+use crate::hint::{self, Hint, Turns};
 use crate::{
     ClusterHandle, Config, Deps, Detector, HintError, MetaMachine, StartError, beats, budget,
     controller, lobby, losses, register, repair,
@@ -51,7 +52,7 @@ pub(crate) struct Shared {
     started: AtomicBool,
     hint: Mutex<Option<Hint>>,
     /// Held while the copy of a view is written: two would write the same temporary file.
-    hint_file: tokio::sync::Mutex<()>,
+    hint_file: Turns,
     detector: Mutex<Detector>,
     beats: Mutex<BTreeMap<NodeId, Beat>>,
 }
@@ -74,7 +75,7 @@ impl Cluster {
             adoption: tokio::sync::Mutex::new(()),
             started: AtomicBool::new(false),
             hint: Mutex::new(None),
-            hint_file: tokio::sync::Mutex::new(()),
+            hint_file: Turns::default(),
             detector: Mutex::new(detector),
             beats: Mutex::new(BTreeMap::new()),
         };
@@ -220,7 +221,7 @@ impl Shared {
     /// Does something with the disk on a thread that may block.
     pub(crate) async fn disk<T, E>(
         &self,
-        work: impl FnOnce(&dyn fanfare_host::Disk) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&dyn Disk) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
@@ -256,12 +257,11 @@ impl Shared {
     }
 
     pub(crate) async fn write_hint(&self, hint: Hint) -> Result<(), HintError> {
-        let _alone = self.hint_file.lock().await;
         let dir = self.deps.dir.clone();
         let views = Arc::clone(&self.deps.views);
         let stored = hint.clone();
-        self.disk(move |disk| stored.write(disk, &dir, &*views))
-            .await?;
+        let write = move |disk: &dyn Disk| stored.write(disk, &dir, &*views);
+        self.disk(self.hint_file.take(write).await).await?;
         self.deps.routes.update(&hint.view);
         *lock(&self.hint) = Some(hint);
         Ok(())

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use fanfare_consensus::Codec;
 use fanfare_core::view::View;
 use fanfare_host::{Disk, Open};
+use tokio::sync::Mutex;
 
 use crate::HintError;
 use crate::cluster::Shared;
@@ -76,6 +77,25 @@ impl Hint {
     }
 }
 
+/// Who writes the copy takes a turn, and keeps it until the disk is done: a write goes on though
+/// nobody waits for it any more.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Arc<Mutex<()>>);
+
+impl Turns {
+    /// Waits for a turn; it ends with the work that is returned.
+    pub(crate) async fn take<T, F: FnOnce(&dyn Disk) -> T>(
+        &self,
+        work: F,
+    ) -> impl FnOnce(&dyn Disk) -> T + use<T, F> {
+        let turn = Arc::clone(&self.0).lock_owned().await;
+        move |disk| {
+            let _turn = turn;
+            work(disk)
+        }
+    }
+}
+
 /// Keeps the copy near the view: written when the members, their addresses or the level change.
 pub(crate) async fn follow(shared: Arc<Shared>) {
     let mut views = shared.views.subscribe();
@@ -134,4 +154,23 @@ fn parse(stored: &[u8], codec: &dyn Codec<View>) -> Option<Hint> {
 
 fn checksum(begun: bool, view: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&[u8::from(begun)]), view)
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_host::MemDisk;
+    use futures_util::{FutureExt as _, pin_mut};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_nobody_waits_for_any_more_keeps_its_turn() {
+        let (turns, disk) = (Turns::default(), MemDisk::new());
+        let first = turns.take(|_| 1).await;
+        let second = turns.take(|_| 2);
+        pin_mut!(second);
+        assert!((&mut second).now_or_never().is_none(), "two writes at once");
+        assert_eq!(first(&disk), 1);
+        assert_eq!(second.await(&disk), 2);
+    }
 }

@@ -33,6 +33,21 @@ pub struct Findings {
     pub verdict: Verdict,
 }
 
+impl Findings {
+    /// True if a leader says that it hears a majority, and the survey did not reach one: either the
+    /// leader is about to notice that it has lost it, or only who asks is cut off. Ask again.
+    #[must_use]
+    pub fn are_doubtful(&self) -> bool {
+        let reached = |id: &&ReplicaId| self.copies.iter().any(|(_, copy)| copy.replica == **id);
+        let mut leaders = self.copies.iter().filter(|(_, copy)| copy.serves);
+        matches!(self.verdict, Verdict::Serves { .. })
+            && leaders.all(|(_, copy)| {
+                let voters = &copy.voters;
+                voters.iter().filter(reached).count() * 2 <= voters.len()
+            })
+    }
+}
+
 /// What may be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -221,6 +236,21 @@ mod tests {
         answers[0].1[0].serves = true;
         let serves = Verdict::Serves { node: NodeId(1) };
         assert_eq!(verdict(&view, &answers[..1], &[2, 3]), serves);
+    }
+
+    #[test]
+    fn a_leader_is_doubted_that_hears_a_majority_which_nobody_reached() {
+        let view = cluster(3);
+        let mut answers = [copy(&view, 1, 4, 90), copy(&view, 2, 4, 80)];
+        answers[0].1[0].serves = true;
+        let judged = |answers: &[(NodeId, Vec<Copy>)]| {
+            let answers = answers.iter().cloned().collect();
+            judge(&view, SHARD, &answers, &BTreeSet::new())
+        };
+        assert!(judged(&answers[..1]).are_doubtful());
+        assert!(!judged(&answers).are_doubtful());
+        answers[0].1[0].serves = false;
+        assert!(!judged(&answers[..1]).are_doubtful(), "it does not serve");
     }
 
     #[test]

@@ -18,4 +18,4 @@ pub use disk::{DirLock, Disk, File, Open, RealDisk, Space};
 pub use faulty::{Faults, FaultyDisk, Held, Operation};
 pub use memory::MemDisk;
 pub use net::{Connector, Listener, Socket, Stream, TcpConnector, TcpDoor};
-pub use volatile::VolatileDisk;
+pub use volatile::{PowerLost, VolatileDisk};

@@ -2,6 +2,7 @@
 //! `kill` forgets the rest. Directories themselves are made and removed at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,10 +120,30 @@ impl VolatileDisk {
     }
 }
 
+/// Why a disk that was killed does nothing any more: nothing is wrong with it, it was meant to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerLost;
+
+impl PowerLost {
+    /// True if that is why something failed.
+    #[must_use]
+    pub fn is_why(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
+impl fmt::Display for PowerLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the disk lost power")
+    }
+}
+
+impl std::error::Error for PowerLost {}
+
 impl Shared {
     fn alive(&self) -> io::Result<()> {
         if self.dead.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the disk lost power"));
+            return Err(io::Error::other(PowerLost));
         }
         Ok(())
     }

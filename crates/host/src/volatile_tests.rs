@@ -40,7 +40,8 @@ fn a_file_survives_once_its_bytes_and_its_name_are_synced() {
         write(&disk, &dir.join("late"), "lost").sync().unwrap();
         assert_eq!(read(&disk, &dir.join("both")).as_deref(), Some("keptlost"));
         disk.kill();
-        assert!(both.sync().is_err());
+        let off = both.sync().unwrap_err();
+        assert!(PowerLost::is_why(&off), "{off}");
 
         let again = VolatileDisk::new(below);
         assert_eq!(read(&again, &dir.join("none")).as_deref(), Some(""));

@@ -14,7 +14,7 @@ use fanfare_tests::wire::seen::Seen;
 use fanfare_tests::wire::session::{Begin, Session, Transport};
 use tonic::transport::Channel;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 const SHARDS: u32 = 4;
 const DURABLE: &str = "orders";
 /// What is published while no majority is there may be in the log that is left, and so come later.
@@ -137,6 +137,15 @@ fn two_lost_disks_of_three_close_all_until_an_operator_accepts_the_loss() -> Res
             cluster.kill(at).await?;
             std::fs::remove_dir_all(cluster.data(at))?;
         }
+        // Whoever led a shard here leads nobody now: an operator sees no leader.
+        until("no shard to have a leader", SOON, || async {
+            let view = cluster.view().await?;
+            let led = view.shards.iter().filter(|shard| shard.leader.is_some());
+            let led = led.count();
+            ensure!(led == 0, "{led} shards have a leader");
+            Ok(())
+        })
+        .await?;
         // Closed, and it says so: a publish is refused for good, and nothing repairs itself.
         until("a definite refusal", SOON, || async {
             let answer = http::post(

@@ -121,6 +121,7 @@ impl World {
             .env("WORLD", world)
             // What a test need not wait for: nobody has a session here.
             .env("FANFARE_SHUTDOWN__GRACE", "1s")
+            .env("FANFARE_RAFT__ELECTION", "2s")
             .env("PATH", format!("{}:{path}", world.join("bin").display()))
             .env_remove("FANFARE_GRPC")
             .current_dir(world);

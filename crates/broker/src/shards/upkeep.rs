@@ -1,7 +1,7 @@
 //! What the supervisor looks after once a second: snapshots, moves of replicas, who leads, and
 //! replicas that are placed here no more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ impl State {
             self.initialize(*shard);
         }
         self.snapshot(now, me);
+        self.tell_losses(&view);
         self.move_replicas(&view, me);
         self.give_away(&view, now);
         self.retire(&view, me);
@@ -68,6 +69,23 @@ impl State {
         self.snapshots.ended(written, now);
         if !self.stopping {
             self.snapshot(now, me);
+        }
+    }
+
+    /// A follower whose disk has forgotten what it acknowledged is lost as one whose bytes are bad:
+    /// it gets a successor under a fresh id (R6, R8).
+    fn tell_losses(&self, view: &View) {
+        let mut lost: BTreeMap<NodeId, Vec<ReplicaId>> = BTreeMap::new();
+        for (shard, sitting) in &self.reigns {
+            let went_back = sitting.court.reign.group.went_back();
+            let rows = view.shard(*shard).into_iter();
+            let placed = rows.flat_map(|row| &row.replicas);
+            for replica in placed.filter(|replica| went_back.contains(&replica.id)) {
+                lost.entry(replica.node).or_default().push(replica.id);
+            }
+        }
+        for (node, replicas) in lost {
+            (self.parts.mark_lost)(node, replicas);
         }
     }
 

@@ -133,6 +133,17 @@ impl<M: StateMachine> Clone for Group<M> {
 }
 
 impl GroupConfig {
+    /// The same, with elections after `silence` of a leader, or up to twice as long.
+    #[must_use]
+    pub fn electing_after(self, silence: Duration) -> Self {
+        Self {
+            election_min: silence,
+            election_max: silence * 2,
+            quorum_loss_probe: silence * 4,
+            ..self
+        }
+    }
+
     /// openraft's settings. What is not named here does not matter or must stay as it is.
     fn of_raft(&self) -> Result<openraft::Config, StartError> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

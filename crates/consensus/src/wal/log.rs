@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use fanfare_host::{Clock, Disk};
+use fanfare_host::{Clock, Disk, PowerLost};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::index::{self, Extent, Index, Read};
@@ -383,7 +383,10 @@ fn run(mut wal: Wal, queue: &Queue, on_poison: &OnPoison, metrics: &Metrics) {
 
 /// Fails all that waits and will ever come (R5).
 fn poison(queue: &Queue, error: &io::Error, jobs: Vec<Job>) {
-    tracing::error!(%error, "the log failed and takes nothing any more");
+    match PowerLost::is_why(error) {
+        true => tracing::debug!("the log ended with its power"),
+        false => tracing::error!(%error, "the log failed and takes nothing any more"),
+    }
     let waiting: Vec<Job> = {
         let mut waiting = lock(&queue.waiting);
         waiting.poison = Some((error.kind(), error.to_string()));

@@ -3,6 +3,7 @@
 //! are heard.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use fanfare_cluster::ProposeFailed;
 use fanfare_core::code::Code;
@@ -13,6 +14,11 @@ use fanfare_rpc::public::{Changed, ClusterChange};
 
 use super::Admin;
 
+/// Between two looks at who is heard, and how many more there are: five seconds, in which a node that
+/// runs sends heartbeats several times.
+const LOOK: Duration = Duration::from_millis(250);
+const LOOKS: u32 = 20;
+
 impl Admin {
     /// Nodes that this one hears, itself among them.
     pub(super) fn alive(&self) -> BTreeSet<NodeId> {
@@ -21,51 +27,26 @@ impl Admin {
         heard.chain([self.handle.identity().node]).collect()
     }
 
-    /// Checks and records a change.
+    /// Checks and records a change. What is refused because a node is not heard is looked at again
+    /// for a moment: a node that has just started, or joined, is heard by everyone a little later.
     pub(super) async fn carry_out(&self, change: ClusterChange) -> Result<Changed, Refusal> {
-        let view = self.handle.view().borrow().clone();
-        let alive = self.alive();
-        let (node, command) = match &change {
-            ClusterChange::Transfer { shard, node } => return self.transfer(&view, *shard, node),
-            ClusterChange::Drain { node } => {
-                let node = named(&view, node, "node")?;
-                can_drain(&view, &alive, node)?;
-                let command = Command::Draining {
-                    node: node.id,
-                    generation: node.generation,
-                };
-                (node.id, command)
-            }
-            ClusterChange::Remove { node } => {
-                let node = named(&view, node, "node")?;
-                can_move(&view, &alive, node)?;
-                (node.id, departs(node.id, None))
-            }
-            ClusterChange::RemoveNow { node } => {
-                let node = named(&view, node, "node")?;
-                can_lose(&view, &alive, node)?;
-                (node.id, Command::RemoveNode { node: node.id })
-            }
-            ClusterChange::Stay { node } => {
-                let node = named(&view, node, "node")?;
-                (node.id, Command::Stay { node: node.id })
-            }
-            ClusterChange::Replace { old, new } => {
-                let heir = named(&view, new, "new")?;
-                let old = named(&view, old, "old")?;
-                if !alive.contains(&heir.id) {
-                    return Err(refusal(
-                        Code::InvalidArgument,
-                        format!("{} is not heard: start it, or name another", heir.name),
-                    )
-                    .field("new"));
+        if let ClusterChange::Transfer { shard, node } = &change {
+            let view = self.handle.view().borrow().clone();
+            return self.transfer(&view, *shard, node);
+        }
+        let mut looks_left = LOOKS;
+        loop {
+            let view = self.handle.view().borrow().clone();
+            match checked(&view, &self.alive(), &change) {
+                Ok((node, command)) => {
+                    let version = self.record(&view, command).await?;
+                    return Ok(Changed { node, version });
                 }
-                can_move(&view, &alive, old)?;
-                (old.id, departs(old.id, Some(heir.id)))
+                Err(Hindrance::Unheard(_)) if looks_left > 0 => looks_left -= 1,
+                Err(Hindrance::Unheard(why) | Hindrance::Refused(why)) => return Err(why),
             }
-        };
-        let version = self.record(&view, command).await?;
-        Ok(Changed { node, version })
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     async fn record(&self, view: &View, command: Command) -> Result<u64, Refusal> {
@@ -118,6 +99,70 @@ impl Admin {
             }
         }
     }
+}
+
+/// Why a change is not made.
+enum Hindrance {
+    /// Nodes are not heard, which may be over in a moment.
+    Unheard(Refusal),
+    /// Nothing but another wish helps.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Hindrance {
+    fn from(why: Refusal) -> Self {
+        Self::Refused(why)
+    }
+}
+
+/// The node that a change is about, and the change as a command, if by this view and with these
+/// nodes heard it may be made.
+fn checked(
+    view: &View,
+    alive: &BTreeSet<NodeId>,
+    change: &ClusterChange,
+) -> Result<(NodeId, Command), Hindrance> {
+    Ok(match change {
+        ClusterChange::Drain { node } => {
+            let node = named(view, node, "node")?;
+            can_drain(view, alive, node).map_err(Hindrance::Unheard)?;
+            let command = Command::Draining {
+                node: node.id,
+                generation: node.generation,
+            };
+            (node.id, command)
+        }
+        ClusterChange::Remove { node } => {
+            let node = named(view, node, "node")?;
+            can_move(view, alive, node).map_err(Hindrance::Unheard)?;
+            (node.id, departs(node.id, None))
+        }
+        ClusterChange::RemoveNow { node } => {
+            let node = named(view, node, "node")?;
+            can_lose(view, alive, node).map_err(Hindrance::Unheard)?;
+            (node.id, Command::RemoveNode { node: node.id })
+        }
+        ClusterChange::Stay { node } => {
+            let node = named(view, node, "node")?;
+            (node.id, Command::Stay { node: node.id })
+        }
+        ClusterChange::Replace { old, new } => {
+            let old = named(view, old, "old")?;
+            // One that has just joined may not be in the view of this node yet.
+            let heir = named(view, new, "new").map_err(Hindrance::Unheard)?;
+            if !alive.contains(&heir.id) {
+                let why = format!("{} is not heard: start it, or name another", heir.name);
+                let why = refusal(Code::InvalidArgument, why).field("new");
+                return Err(Hindrance::Unheard(why));
+            }
+            can_move(view, alive, old).map_err(Hindrance::Unheard)?;
+            (old.id, departs(old.id, Some(heir.id)))
+        }
+        ClusterChange::Transfer { .. } => {
+            let why = "a transfer changes nothing of the cluster's nodes";
+            return Err(Hindrance::Refused(refusal(Code::Internal, why.to_owned())));
+        }
+    })
 }
 
 fn departs(node: NodeId, heir: Option<NodeId>) -> Command {
@@ -252,3 +297,6 @@ fn refused(view: &View, why: &view::Refusal) -> Refusal {
     }
     refusal(Code::InvalidArgument, why.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //! accepted, its new beginning from the best copy. The judgement is the core's.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use fanfare_core::code::Code;
 use fanfare_core::id::{NodeId, ReplicaId, ShardId};
@@ -15,6 +16,10 @@ use super::{Admin, propose};
 
 /// Views may change while copies are compared; so often it is done again.
 const ATTEMPTS: u32 = 5;
+/// A leader notices within an election timeout that it has lost its majority, and its node tells of
+/// it within a second; so long a word against it is asked for again.
+const NOTICED: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 impl Admin {
     /// Looks at a group, and begins it anew if the wish accepts that and it may be done.
@@ -64,8 +69,29 @@ impl Admin {
         }
     }
 
-    /// What the reachable nodes have of the group. A node that is said to be lost and answers is none.
+    /// What the reachable nodes have of the group, as soon as it is beyond doubt or no longer will be:
+    /// right after the loss of a majority its leader does not know of it.
     async fn findings(
+        &self,
+        shard: Option<ShardId>,
+        lost: &BTreeSet<NodeId>,
+    ) -> Result<Findings, Refusal> {
+        let mut found = self.look(shard, lost).await?;
+        let asked = async {
+            while found.are_doubtful() {
+                tokio::time::sleep(ASK_AGAIN).await;
+                found = self.look(shard, lost).await?;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(NOTICED, asked).await {
+            Ok(Err(refusal)) => Err(refusal),
+            Ok(Ok(())) | Err(_) => Ok(found),
+        }
+    }
+
+    /// A node that is said to be lost and answers is none.
+    async fn look(
         &self,
         shard: Option<ShardId>,
         lost: &BTreeSet<NodeId>,

@@ -40,6 +40,8 @@ pub struct Config {
     pub ops: Door,
     /// The write-ahead log.
     pub log: Log,
+    /// How the groups of replicas agree.
+    pub raft: Raft,
     /// Messages kept for readers that come later.
     pub history: History,
     /// How a node stops.
@@ -127,6 +129,16 @@ pub struct Log {
     pub budget: u64,
 }
 
+/// How the groups of replicas agree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raft {
+    /// Silence of a leader after which a follower wants to lead; each draws up to twice as long.
+    /// Give all nodes the same. Default: `500ms`.
+    #[serde(with = "humantime_serde")]
+    pub election: Duration,
+}
+
 /// Messages kept for readers that come later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -184,6 +196,7 @@ impl Default for Config {
             peer: door(7070),
             ops: door(9100),
             log: Log::default(),
+            raft: Raft::default(),
             history: History::default(),
             shutdown: Shutdown {
                 grace: Duration::from_secs(10),
@@ -229,6 +242,14 @@ impl Default for Log {
             segment: 64 << 20,
             snapshot_after: 64 << 20,
             budget: 2 << 30,
+        }
+    }
+}
+
+impl Default for Raft {
+    fn default() -> Self {
+        Self {
+            election: Duration::from_millis(500),
         }
     }
 }

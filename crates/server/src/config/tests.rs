@@ -90,6 +90,15 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
+fn an_election_waits_for_a_few_heartbeats() {
+    let with = |election: &str| layers(&format!("{GOOD}\n[raft]\nelection = \"{election}\""));
+    for (election, sound) in [("499ms", false), ("2s", true), ("61s", false)] {
+        let resolved = with(election).resolve();
+        assert_eq!(resolved.is_ok(), sound, "{election}");
+    }
+}
+
+#[test]
 fn a_node_without_authentication_says_so_or_does_not_start() {
     let found = problems(layers(&GOOD.replace("insecure_open = true", "")));
     assert_eq!(found.len(), 1);

@@ -1,6 +1,7 @@
 //! What must hold of a configuration: all problems are told at once, each with its key.
 
 use std::fmt;
+use std::time::Duration;
 
 use fanfare_edge::limits::Network;
 
@@ -160,6 +161,11 @@ pub(super) fn check(config: &Config, out: &mut Vec<Problem>) {
         (1 << 20..=1 << 30).contains(&config.log.segment),
         "log.segment",
         "must be from 1 MiB to 1 GiB",
+    );
+    must(
+        (Duration::from_millis(500)..=Duration::from_secs(60)).contains(&config.raft.election),
+        "raft.election",
+        "must be from 500ms to 60s",
     );
     must(
         config.history.budget >= 64 << 10,

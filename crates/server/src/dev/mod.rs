@@ -67,6 +67,8 @@ pub struct Plan {
     pub grace: Duration,
     /// Bytes of history of each node; `None`: the default.
     pub history_budget: Option<u64>,
+    /// `raft.election` of each node; `None`: the default.
+    pub election: Option<Duration>,
     /// Sizes of each node's log; `None`: those of a laptop.
     pub logs: Option<Logs>,
     /// Times of membership; `None`: the usual ones.
@@ -279,6 +281,9 @@ fn config(number: usize, addresses: &Addresses, seeds: &[String], plan: &Plan) -
         config.log.budget = logs.budget;
     }
     config.shutdown.grace = plan.grace;
+    if let Some(election) = plan.election {
+        config.raft.election = election;
+    }
     if let Some(budget) = plan.history_budget {
         config.history.budget = budget;
     }

@@ -14,7 +14,7 @@ use fanfare_core::barrier::Barriers;
 use fanfare_core::id::NodeId;
 use fanfare_core::repair::Copy;
 use fanfare_core::view::{Addresses, View};
-use fanfare_host::{Clock, Connector, DirLock, Disk, Listener, Rng};
+use fanfare_host::{Clock, Connector, DirLock, Disk, Listener, PowerLost, Rng};
 use fanfare_rpc::client::{ClientSettings, PeerClients};
 use fanfare_rpc::identity::{Identity, Local};
 use fanfare_rpc::members::ReplicaStatus;
@@ -151,6 +151,7 @@ impl Parts {
         let mut membership =
             fanfare_cluster::Config::new(config.name.clone(), addresses, seeds, LEVEL);
         membership.history_budget = config.history.budget;
+        membership.group = membership.group.electing_after(config.raft.election);
         membership.times = mode.times.unwrap_or_default();
         // Join tokens are not built: only an open cluster lets nodes in.
         if config.insecure_open {
@@ -192,7 +193,11 @@ fn fail(fatal: &watch::Sender<Option<Fatal>>, why: anyhow::Error) {
     fatal.send_if_modified(|fatal| {
         let first = fatal.is_none();
         if first {
-            tracing::error!(why = format!("{why:#}"), "the node must end");
+            match why.is::<PowerLost>() {
+                // Killed, as it was meant.
+                true => tracing::debug!("the node ends with its power"),
+                false => tracing::error!(why = format!("{why:#}"), "the node must end"),
+            }
             *fatal = Some(Fatal(Arc::new(why)));
         }
         first
@@ -219,6 +224,9 @@ async fn open_store(
         };
     }
     let on_poison: OnPoison = Arc::new(move |error| {
+        if PowerLost::is_why(error) {
+            return fail(&fatal, PowerLost.into());
+        }
         let why = anyhow::anyhow!(
             "{error}: the node ends, since what it wrote cannot be trusted (nothing unsynced was \
              acked). Look at the disk and its free space, then start the node again: it verifies \

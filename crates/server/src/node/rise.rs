@@ -8,8 +8,8 @@ use axum::Router;
 use fanfare_broker::{Broker, BrokerDeps, BrokerOptions};
 use fanfare_cluster::{ClusterHandle, InitError};
 use fanfare_core::barrier::Barrier;
-use fanfare_core::id::{ReplicaId, ShardId};
-use fanfare_core::view::Command;
+use fanfare_core::id::{NodeId, ReplicaId, ShardId};
+use fanfare_core::view::{Command, Outcome};
 use fanfare_edge::Edge;
 use fanfare_edge::config::{EdgeConfig, EdgeDeps, Hosts, Origins, PublishLimits, SessionLimits};
 use fanfare_edge::limits::{Network, Rate};
@@ -186,7 +186,7 @@ async fn report(parts: Arc<Parts>, broker: Arc<Broker>, handle: ClusterHandle) {
             shard: status.shard,
             replica: status.replica,
             term: status.group.role.term,
-            leads: status.group.role.serves,
+            leads: status.leads,
             applied: status.group.applied,
             behind: status.group.behind,
         });
@@ -241,6 +241,23 @@ async fn broker(parts: &Arc<Parts>, handle: &ClusterHandle) -> Result<Broker> {
         let stop = parts.stop.clone();
         parts.tracker.spawn(stop.run_until_cancelled_owned(told));
     });
+    let marking = (Arc::clone(parts), handle.clone());
+    let mark_lost = Arc::new(move |node: NodeId, replicas: Vec<ReplicaId>| {
+        let (parts, handle) = &marking;
+        let (handle, stop) = (handle.clone(), parts.stop.clone());
+        let command = Command::ReplicasLost { node, replicas };
+        let told = async move {
+            // Asked for again while the view still has them.
+            match handle.propose(&command).await {
+                Ok(Outcome::Done { .. } | Outcome::Added { .. }) => {
+                    tracing::warn!(%node, "replicas whose disk forgot are made anew under fresh ids");
+                }
+                Ok(Outcome::Refused(why)) => tracing::warn!(%node, %why, "a loss is not recorded"),
+                Err(why) => tracing::debug!(%node, %why, "a loss is not recorded yet"),
+            }
+        };
+        parts.tracker.spawn(stop.run_until_cancelled_owned(told));
+    });
     let deps = BrokerDeps {
         node: handle.identity().node,
         groups: parts.groups.clone(),
@@ -250,12 +267,15 @@ async fn broker(parts: &Arc<Parts>, handle: &ClusterHandle) -> Result<Broker> {
         blocks: codec::blocks(),
         mark_begun,
         mark_left,
+        mark_lost,
         full: parts.full.subscribe(),
         barriers: parts.barriers.clone(),
         metrics: Arc::clone(&parts.metrics.broker),
     };
     let options = BrokerOptions {
         history_budget: parts.config.history.budget,
+        election_min: parts.config.raft.election,
+        election_max: parts.config.raft.election * 2,
         ..BrokerOptions::default()
     };
     Broker::build(deps, options)
