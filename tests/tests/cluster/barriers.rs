@@ -225,6 +225,8 @@ fn a_removal_survives_the_death_of_who_carries_it_out() -> Result<()> {
             node: "n1".to_owned(),
             ..Default::default()
         };
+        // The first barrier is passed once, soon after the wish: it must be there before.
+        stage.release_until(Some(Barrier::MetaVoters));
         admin(cluster, 1).await?.remove_node(remove).await?;
         let kills = [
             (Barrier::MetaVoters, Victim::Itself),
