@@ -3,7 +3,9 @@
 mod bench;
 mod cluster;
 mod look;
+mod operate;
 mod health;
+mod verify;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +16,9 @@ use clap::{Args as Group, Parser, Subcommand};
 pub use bench::*;
 pub use cluster::*;
 pub use look::*;
+pub use operate::*;
 pub use health::*;
+pub use verify::*;
 
 /// Push updates to people: publish once, and every subscriber gets it, on any node, over any
 /// transport, or is told what it cannot have.
@@ -43,12 +47,16 @@ pub enum Command {
     Pub(Publish),
     Sub(Subscribe),
     Topic(Topic),
+    Sessions(Sessions),
+    Disconnect(Disconnect),
+    Top(Top),
     Bench(Bench),
     Errors(Errors),
     Config(Config),
     Doctor(Doctor),
     Completions(Completions),
     Health(Health),
+    Verify(Verify),
     Version(Version),
 }
 

@@ -12,7 +12,7 @@ use fanfare_client::{Admin, AdminError, Machine, Made, Overview, init_cluster};
 use crate::args::{Cluster, ClusterCommand, Init, Reach, Status};
 use crate::failure::Failure;
 use crate::{calm, health, output, reach};
-pub(crate) use show::name_of;
+pub(crate) use show::{name_of, state};
 use show::{status_json, status_text};
 
 pub fn run(args: Cluster) -> Result<(), Failure> {

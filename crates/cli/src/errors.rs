@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn each_code_has_a_page_and_an_object() {
-        let paint = Paint::stdout();
+        let paint = Paint::plain();
         for code in Code::ALL {
             let page = text(*code, paint);
             assert!(

@@ -22,8 +22,12 @@ mod paint;
 mod publish;
 mod reach;
 mod serve;
+mod sessions;
 mod subscribe;
+mod table;
+mod top;
 mod topic;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -51,11 +55,15 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
         Command::Topic(args) => topic::run(args),
+        Command::Sessions(args) => sessions::list(args),
+        Command::Disconnect(args) => sessions::disconnect(args),
+        Command::Top(args) => top::run(args),
         Command::Bench(args) => benchmark::run(&args),
         Command::Errors(args) => errors::run(&args),
         Command::Config(args) => configure::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Health(args) => health::run(args),
         Command::Version(args) => output::version(&args),
     }

@@ -30,6 +30,12 @@ impl Paint {
         Self::of(std::io::stderr().is_terminal())
     }
 
+    /// Without colour, wherever it goes.
+    #[cfg(test)]
+    pub fn plain() -> Self {
+        Self { on: false }
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "whether there is colour is the terminal's to say"

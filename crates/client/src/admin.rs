@@ -46,7 +46,7 @@ pub enum AdminError {
 
 /// See the module. Reads and changes go to one node after the other until one answers.
 pub struct Admin {
-    machine: Machine,
+    pub(crate) machine: Machine,
     clients: Vec<PublicClient>,
 }
 
@@ -224,7 +224,7 @@ impl Admin {
         }
     }
 
-    async fn client_of(&self, address: &str) -> Option<PublicClient> {
+    pub(crate) async fn client_of(&self, address: &str) -> Option<PublicClient> {
         let Machine {
             connector, tasks, ..
         } = &self.machine;
@@ -242,7 +242,7 @@ impl Admin {
     }
 }
 
-fn admin_error(error: CallError) -> AdminError {
+pub(crate) fn admin_error(error: CallError) -> AdminError {
     let told = match error {
         CallError::NotSent(why) => return AdminError::Unreachable(why),
         CallError::NoAnswer(why) => return AdminError::NoAnswer(why),

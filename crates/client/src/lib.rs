@@ -5,6 +5,7 @@
 mod admin;
 mod course;
 mod endpoint;
+mod everywhere;
 mod http;
 mod machine;
 mod ops;
@@ -24,6 +25,7 @@ mod testing;
 pub use admin::{Admin, AdminError, Made, init_cluster};
 pub use course::{Course, Next, back_off};
 pub use endpoint::{Address, BadEndpoint, Endpoints};
+pub use everywhere::{Everywhere, Said};
 pub use fanfare_core::repair::{Copy, Verdict};
 pub use fanfare_protocol::json::ack::Acked;
 pub use fanfare_protocol::json::is_json;
@@ -34,6 +36,9 @@ pub use fanfare_protocol::spelling::{AnswerKind, Named, Spelled};
 pub use fanfare_rpc::client::Overviews;
 pub use fanfare_rpc::heard::{NodeOverview, Overview, ReplicaOverview, ShardOverview};
 pub use fanfare_rpc::public::{Changed, ClusterChange, Repair, RepairWish, Upgraded};
+pub use fanfare_rpc::roster::{
+    DisconnectWish, NodeCounts, SESSIONS_PAGE, SessionRow, SessionTopic, SessionsPage, SessionsWish,
+};
 pub use fanfare_rpc::topics::TopicInfo;
 pub use machine::{FixedToken, Machine, Tokens};
 pub use ops::{OpsAnswer, ask_ops};

@@ -6,7 +6,7 @@ use fanfare_core::view::{Addresses, NodeState, StoreState};
 use serde_json::{Value, json};
 
 /// What a node is to the cluster, in a word.
-fn state(node: &NodeOverview) -> &'static str {
+pub(crate) fn state(node: &NodeOverview) -> &'static str {
     match node.state {
         Some(NodeState::Gone) => "gone",
         _ if node.store == Some(StoreState::DataLoss) => "data_loss",
