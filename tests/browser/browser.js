@@ -16,12 +16,10 @@ export const launch = () => chromium.launch({
 // killed. No page can keep it from that; everything else is an error of ours.
 const NETWORK = [
   /^Failed to load resource: net::ERR_/,
-  /^Failed to load resource: the server responded with a status of 503/,
+  /^Failed to load resource: the server responded with a status of 50[34]/,
   /^WebSocket connection to '.*' failed/,
   /net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|SOCKET_NOT_CONNECTED)/,
 ];
-// An answer without its CORS headers is how the browser tells a page that there was no answer.
-const CORS = /has been blocked by CORS policy/;
 
 /** A page that watches from its first moment what is put on its lists. */
 export async function open(browser, url, options = {}) {
@@ -61,8 +59,23 @@ export const live = (page, limit = 60_000) => page.waitForFunction(
   { timeout: limit },
 );
 
+let hand = Promise.resolve();
+
+/** Clicks, one after the other: a page has one mouse, and two at once click in each other's places. */
+export function click(page, selector) {
+  const done = hand.then(() => page.locator(selector).click({ timeout: 60_000 }));
+  hand = done.catch(() => {});
+  return done;
+}
+
 export const state = (page, key) => page.locator(`#${key}`).getAttribute("data-state");
 export const resumes = async (page, key) => Number((await page.locator(`#${key}`).getAttribute("data-resumes")) ?? 0);
 export const notice = (page, key) => page.locator(`#${key} .notice`).textContent();
 
-export { CORS };
+/** What the page says of itself, for the message of a failure. */
+export const said = (page) => page.evaluate(() => [
+  document.getElementById("summary").textContent,
+  ...[...document.querySelectorAll("#nodes li")].map((row) => row.querySelector("p").textContent),
+  ...[...document.querySelectorAll(".story")].map((card) =>
+    `${card.id}: ${card.querySelector(".where").textContent} | ${card.querySelector(".notice").textContent} | resumed ${card.dataset.resumes}`),
+].join("\n"));

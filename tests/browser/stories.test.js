@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Numbered, start, until } from "./cluster.js";
-import { STORIES, launch, live, open, resumes, state } from "./browser.js";
+import { STORIES, click, launch, live, open, resumes, said, state } from "./browser.js";
 
 const DROPS = 20;
 const KILLS = 2;
@@ -33,7 +33,7 @@ async function dropped(page, key) {
   for (let n = 0; n < DROPS; n += 1) {
     const before = await resumes(page, key);
     await until(`${key} to be live before drop ${n + 1}`, async () => (await state(page, key)) === "live");
-    await page.locator(`#${key}-drop`).click();
+    await click(page, `#${key}-drop`);
     await until(`${key} to resume after drop ${n + 1}`, async () => (await resumes(page, key)) > before);
     await sleep(500);
   }
@@ -43,10 +43,10 @@ async function killed(page) {
   const phase = (node) => page.locator("#nodes li").nth(node - 1).getAttribute("data-phase");
   for (let round = 0; round < KILLS; round += 1) {
     for (const node of [1, 2, 3]) {
-      await page.locator(`#kill-n${node}`).click();
+      await click(page, `#kill-n${node}`);
       await until(`n${node} to be down`, async () => (await phase(node)) === "down");
       await sleep(3000);
-      await page.locator(`#start-n${node}`).click();
+      await click(page, `#start-n${node}`);
       await until(`n${node} to be up`, async () => (await phase(node)) === "up");
       await until("a leader for each shard", async () => {
         const words = await page.locator("#summary").textContent();
@@ -62,10 +62,14 @@ test("dropped twenty times and every node killed twice, each story shows each me
   await live(page);
   const publishers = Object.fromEntries(STORIES.map((key) => [key, new Numbered(cluster.edges, `demo.${key}`, make[key])]));
   const traffic = Object.values(publishers).map((publisher) => publisher.run(EVERY));
-  await Promise.race([
-    Promise.all([...STORIES.map((key) => dropped(page, key)), killed(page)]),
-    Promise.all(traffic),
-  ]);
+  try {
+    await Promise.race([
+      Promise.all([...STORIES.map((key) => dropped(page, key)), killed(page)]),
+      Promise.all(traffic),
+    ]);
+  } catch (why) {
+    throw new Error(`${why.message}\n${await said(page)}\n${errors.join("\n")}\n${cluster.log()}`, { cause: why });
+  }
   for (const publisher of Object.values(publishers)) publisher.on = false;
   await Promise.all(traffic);
 
