@@ -21,6 +21,13 @@ const fits = {
   up: ["kill", "stop", "pause"], paused: ["kill", "resume"], down: ["start"], starting: [], stopping: [],
 };
 
+/** A story's title, as much of it as fits a chip. */
+function short(story, width) {
+  const title = story.card.querySelector("h2").textContent;
+  if (width > 9 * title.length) return title;
+  return { Notifications: "Bell", "Live score": "Score" }[title] ?? title;
+}
+
 export class Picture {
   constructor(nodes, stories) {
     Object.assign(this, { nodes, stories });
@@ -140,7 +147,7 @@ export class Picture {
     const boxes = list.map((node, at) => this.box(node, place(at), wide, tall, dots));
     const ends = this.stories.map((story, at) => {
       const x = at * (chips + GAP);
-      const label = el("svg:text", { x: x + chips / 2, y: height - CHIP / 2 + 1, class: "label" }, story.card.querySelector("h2").textContent.split(" ").at(width < 480 ? -1 : 0));
+      const label = el("svg:text", { x: x + chips / 2, y: height - CHIP / 2 + 1, class: "label" }, short(story, chips));
       return el("svg:g", { class: `end ${story.key}`, "data-state": story.state },
         el("svg:rect", { x: x + 1, y: height - CHIP - 4, width: chips - 2, height: CHIP, rx: 15 }), label);
     });

@@ -95,6 +95,7 @@ export class Story extends EventTarget {
     drop.addEventListener("click", () => this.drop());
     move.addEventListener("click", () => this.move());
     this.card.append(controls);
+    this.say(this.card.dataset.tip);
     this.paint();
   }
 
