@@ -14,7 +14,10 @@ fn cluster(nodes: u64) -> View {
         name: format!("n{id}"),
         disk: DiskId(u128::from(id.0)),
         level: fanfare_core::level::KNOWN,
-        addresses: Addresses::default(),
+        addresses: Addresses {
+            peer: format!("n{id}:7070"),
+            ..Addresses::default()
+        },
     };
     let meta = |id: &NodeId| Replica {
         id: ReplicaId(id.0),
