@@ -41,3 +41,8 @@ dev *ARGS:
 load *ARGS:
     cargo build --release -p fanfare-cli -p fanfare-tests
     target/release/fanfare-load {{ARGS}}
+
+# Figures of this machine, one node and three, into docs/figures.md or the files that are named.
+figures *ARGS:
+    cargo build --release -p fanfare-cli
+    .ci/figures {{ARGS}}
