@@ -8,7 +8,7 @@ use fanfare_core::id::ReplicaId;
 use fanfare_core::view::ShardRow;
 
 /// Entries a replica may be behind to vote, or to take over.
-const CAUGHT_UP: u64 = 1_000;
+pub(crate) const CAUGHT_UP: u64 = 1_000;
 
 /// The next step of a shard's leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +161,18 @@ mod tests {
         );
         let heir = next_step(&row, &all, ReplicaId(2));
         assert_eq!(heir, Some(Step::Vote(ids(&[2, 3, 4]))));
+    }
+
+    #[test]
+    fn a_leader_that_must_go_passes_over_who_does_not_answer() {
+        let mut row = row(&[2, 3, 4]);
+        row.preferred = Some(NodeId(3));
+        let mut all = status(&[1, 2, 3, 4], &[], &[(2, 0), (3, 0), (4, 0)]);
+        all.pass_over(|id| id != ReplicaId(3));
+        let step = next_step(&row, &all, ReplicaId(1));
+        assert_eq!(step, Some(Step::HandOver(ReplicaId(2))));
+        all.pass_over(|_| false);
+        assert_eq!(next_step(&row, &all, ReplicaId(1)), None, "nobody answers");
     }
 
     #[test]

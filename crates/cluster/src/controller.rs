@@ -66,7 +66,8 @@ pub(crate) async fn control(shared: Arc<Shared>) {
             continue;
         }
         shared.record_begun(&view).await;
-        let status = group.status();
+        let mut status = group.status();
+        status.pass_over(|id| group.could_take_over(id, CAUGHT_UP));
         if let Some(step) = next_step(&view, &status, group.replica()) {
             if let Step::Vote(_) = step {
                 shared.deps.barriers.pass(Barrier::MetaVoters, None).await;

@@ -36,6 +36,18 @@ pub struct Status {
     pub behind: Vec<(ReplicaId, u64)>,
 }
 
+impl Status {
+    /// Takes a voter that `could` not take over now for one that lacks everything, however little it
+    /// lacked when it was heard last: a leader that must go would wait for the dead.
+    pub fn pass_over(&mut self, could: impl Fn(ReplicaId) -> bool) {
+        for (id, behind) in &mut self.behind {
+            if self.voters.contains(id) && !could(*id) {
+                *behind = u64::MAX;
+            }
+        }
+    }
+}
+
 /// Why a proposal gave no outcome. The first three are definite: the command is not in the log and
 /// never will be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -15,7 +15,7 @@ use super::{Msg, ShardsRef, State};
 use crate::directory::Local;
 use crate::heirs::Heirs;
 use crate::machine::ShardMachine;
-use crate::moves::{Step, has_left, left, next_step, temper};
+use crate::moves::{CAUGHT_UP, Step, has_left, left, next_step, temper};
 use crate::parts::Parts;
 use crate::shard;
 
@@ -121,6 +121,7 @@ impl State {
         };
         let mut status = local.group.status();
         temper(&mut status, self.paces.get(&shard).copied());
+        status.pass_over(|id| local.group.could_take_over(id, CAUGHT_UP));
         let left = left(row, &status);
         let step = next_step(row, &status, local.id);
         if left.is_empty() && step.is_none() {
