@@ -77,6 +77,14 @@ impl Sight {
         named.any(|node| node.alive)
     }
 
+    /// An error if a node that was not removed is not heard by every other.
+    pub(super) fn heard(&self) -> Result<()> {
+        let mut here = self.nodes.values();
+        let silent = here.find(|node| node.state() != pb::NodeState::Gone && !node.alive);
+        ensure!(silent.is_none(), "not heard: {silent:?}");
+        Ok(())
+    }
+
     /// The shards that a node leads.
     pub(super) fn led_by(&self, name: &str) -> BTreeSet<u32> {
         let led = (0_u32..).zip(&self.shards);

@@ -15,6 +15,7 @@ use super::finals::{self, Holding, Holdings};
 use super::plan::Plan;
 use super::publisher::Publisher;
 use super::report::Outcome;
+use super::sight;
 use super::subscriber::Subscriber;
 use crate::wait;
 use crate::wire::grpc::pb::cluster_admin_client::ClusterAdminClient;
@@ -84,6 +85,16 @@ impl Traffic {
             Ok(())
         })
         .await
+    }
+
+    /// An error names the first thing that is not calm in the cluster, as all nodes that clients
+    /// know see it together: a node that another does not hear, a shard without a leader or a
+    /// replica, one that lags or is still to go.
+    pub async fn calm(&self) -> Result<()> {
+        let doors: Vec<String> = self.doors.all().into_iter().map(|door| door.grpc).collect();
+        let sight = sight::look(&doors).await?;
+        sight.heard()?;
+        sight.calm()
     }
 
     /// Ends the publishing, waits until everything published is answered and read, reads what the nodes hold, and

@@ -3,11 +3,15 @@
 
 mod barriers;
 mod disks;
+mod full_disks;
 mod in_process;
 mod membership;
+mod moving;
 mod planned;
 mod processes;
+mod removals;
 mod repair;
 mod replacement;
 mod retention;
 mod snapshots;
+mod stage;

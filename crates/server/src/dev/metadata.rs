@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use fanfare_consensus::Status;
 use fanfare_core::id::NodeId;
 use fanfare_core::view::{Command, Outcome, View};
 
@@ -21,6 +22,11 @@ impl Cluster {
     pub fn metadata_leader(&self, at: usize) -> Result<NodeId> {
         let handle = lock(&self.slot(at)?.host).metadata()?;
         handle.leader().context("no leader is known")
+    }
+
+    /// The metadata group as the i-th node's replica sees it.
+    pub fn metadata_status(&self, at: usize) -> Result<Status> {
+        Ok(lock(&self.slot(at)?.host).metadata()?.status())
     }
 
     /// Proposes to the metadata group from the i-th node. Blocks.
