@@ -5,19 +5,29 @@ import { resolve } from "node:path";
 import { Cluster } from "./lib/cluster.mjs";
 import { closeBrowser } from "./lib/page.mjs";
 import { python } from "./lib/python.mjs";
+import { read } from "./lib/read.mjs";
 
 const LIMIT = 120_000;
 const here = import.meta.dirname;
+const docs = resolve(here, "../../docs");
+/** The papers whose every block is run; docs/operations.md has a test of its own. */
+const PAPERS = ["tutorial.md", "concepts.md", "transports.md", "recipes.md"];
 const binary = resolve(process.env.FANFARE_BIN ?? `${here}/../../target/debug/fanfare`);
 const wanted = process.argv.slice(2);
 
-/** All stories, each in a cluster that it shares with those of its file. */
+/** All stories, each in a cluster that it shares with those of its file; papers share one. */
 async function chapters() {
   const files = readdirSync(`${here}/stories`).sort();
   const scripts = files.filter((file) => file.endsWith(".mjs"));
   const modules = await Promise.all(scripts.map((file) => import(`./stories/${file}`)));
   const snakes = files.filter((file) => file.endsWith(".py"));
-  return [...modules.map(({ stories }) => stories), ...snakes.map((file) => python(`${here}/stories/${file}`))];
+  const papers = PAPERS.filter((paper) => existsSync(`${docs}/${paper}`));
+  const reading = papers.map((paper) => [`docs/${paper}: every snippet`, (cluster) => read(`${docs}/${paper}`, cluster)]);
+  return [
+    ...modules.map(({ stories }) => stories),
+    ...snakes.map((file) => python(`${here}/stories/${file}`)),
+    Object.fromEntries(reading),
+  ];
 }
 
 async function bounded(run) {

@@ -13,6 +13,12 @@ export class Balancer {
   constructor(edges) {
     this.edges = edges;
     this.open = new Set();
+    /** Bytes that came from clients and went to them. */
+    this.up = 0;
+    this.down = 0;
+    /** Answers 502 to whoever connects, as a proxy does whose backends are all away. */
+    this.bad = false;
+    this.refused = 0;
     /** ms by which what clients send comes late. */
     this.late = 0;
     /** Connections that each edge has taken. */
@@ -25,6 +31,7 @@ export class Balancer {
   }
 
   #pass(client, at) {
+    if (this.bad) return this.#refuse(client);
     const edge = this.edges[at];
     if (!edge || client.destroyed) return client.destroy();
     const [host, port] = edge.split(":");
@@ -43,7 +50,19 @@ export class Balancer {
         });
       }
       upstream.pipe(client);
-      client.on("data", (bytes) => setTimeout(() => upstream.write(bytes), this.late));
+      upstream.on("data", (bytes) => (this.down += bytes.length));
+      client.on("data", (bytes) => {
+        this.up += bytes.length;
+        setTimeout(() => upstream.write(bytes), this.late);
+      });
+    });
+  }
+
+  #refuse(client) {
+    client.on("error", () => {});
+    client.once("data", () => {
+      this.refused++;
+      client.end("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     });
   }
 

@@ -9,8 +9,8 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { until } from "./until.mjs";
 
-const BASES = [7070, 8080, 9090, 9100];
-const NODES = [1, 2, 3];
+export const BASES = [7070, 8080, 9090, 9100];
+export const NODES = [1, 2, 3];
 const STARTS = 5;
 
 export class Cluster {
@@ -118,7 +118,7 @@ export class Cluster {
 }
 
 /** An offset at which all ports of a dev cluster are free, below those of other tests. */
-async function freeOffset() {
+export async function freeOffset() {
   const begin = Math.floor(Math.random() * 40);
   for (let step = 0; step < 40; step++) {
     const offset = 60 + ((begin + step) % 40) * 20;
@@ -129,7 +129,7 @@ async function freeOffset() {
   throw new Error("no free ports for a dev cluster");
 }
 
-function isFree(port) {
+export function isFree(port) {
   return new Promise((resolve) => {
     const server = createServer();
     server.once("error", () => resolve(false));

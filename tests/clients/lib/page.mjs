@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-const PLACES = [process.env.FANFARE_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const PLACES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 /** What a registry's page serves under NAME@VERSION, by folder of node_modules. */
 const PACKAGES = [
   [/^https:\/\/[^/]+\/(?:npm\/)?htmx\.org@2[^/]*\/(.+)$/, "htmx.org"],
@@ -28,7 +28,7 @@ export async function closeBrowser() {
 }
 
 export class Page {
-  /** Opens markup as the page of this URL; all else of the URL's host goes to whoever listens. */
+  /** Opens a URL, with this markup as its page if there is any; all else goes to whoever listens. */
   static async open(url, html) {
     const context = await (await started()).newContext();
     const page = new Page(await context.newPage());
@@ -47,7 +47,7 @@ export class Page {
 
   #serve(route, url, html) {
     const asked = route.request().url();
-    if (asked === url) return route.fulfill({ contentType: "text/html; charset=utf-8", body: html });
+    if (asked === url && html) return route.fulfill({ contentType: "text/html; charset=utf-8", body: html });
     for (const [pattern, folder] of PACKAGES) {
       const file = asked.match(pattern)?.[1];
       if (file) return route.fulfill({ contentType: "text/javascript", body: script(folder, file) });

@@ -5,11 +5,12 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { promisify } from "node:util";
 
-const venv = `${import.meta.dirname}/../venv/bin/python`;
+/** The commands of the venv that .ci/clients makes of requirements.txt. */
+export const VENV = `${import.meta.dirname}/../venv/bin`;
 
 /** The interpreter with the packages of requirements.txt; throws what makes a story skipped. */
 export function interpreter() {
-  if (existsSync(venv)) return venv;
+  if (existsSync(`${VENV}/python`)) return `${VENV}/python`;
   throw Object.assign(new Error("no venv: .ci/clients makes it"), { missing: true });
 }
 

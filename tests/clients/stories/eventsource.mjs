@@ -5,7 +5,7 @@ import { leaves } from "../lib/faults.mjs";
 import { Tally } from "../lib/tally.mjs";
 import { until } from "../lib/until.mjs";
 
-const COUNT = 300;
+const COUNT = 240;
 
 /**
  * An EventSource whose messages and gaps are tallied by topic, with what it was told on attaching.

@@ -18,4 +18,25 @@ export const stories = {
       return settles(opened, COUNT);
     });
   },
+
+  async "htmx 2: the sse extension behind a proxy that says 502, told where to go on"(cluster) {
+    const markup = `${SSE}<main hx-ext="sse" sse-connect="/v1/sse?topic=htmx2.bad&format=html&from=earliest"
+      sse-swap="message,$gap" hx-swap="beforeend"></main><script>
+      document.body.addEventListener("htmx:sseMessage", ({ target, detail }) => {
+        const url = new URL(target.getAttribute("sse-connect"), document.baseURI);
+        url.searchParams.set("cursor", detail.lastEventId);
+        target.setAttribute("sse-connect", url);
+      });
+      </script>`;
+    return page(cluster, markup, async (opened, balancer) => {
+      await cluster.publish("htmx2.bad", 1, 50);
+      await settles(opened, 50);
+      balancer.bad = true;
+      balancer.cut();
+      await cluster.publish("htmx2.bad", 51, 100);
+      await until("the stream is refused", () => balancer.refused > 0);
+      balancer.bad = false;
+      return settles(opened, 100);
+    });
+  },
 };

@@ -4,7 +4,7 @@ import { leaves } from "../lib/faults.mjs";
 import { Tally } from "../lib/tally.mjs";
 import { until } from "../lib/until.mjs";
 
-const COUNT = 300;
+const COUNT = 240;
 
 /** A subscriber of one topic that goes on at the next node when its socket ends. */
 class Subscriber {
