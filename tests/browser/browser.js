@@ -49,11 +49,13 @@ export async function open(browser, url, options = {}) {
     const script = readFileSync(new URL(options.htmx, import.meta.url), "utf8");
     await page.route("**/dev/page/htmx.js", (route) => route.fulfill({ contentType: "text/javascript", body: script }));
   }
+  // A slow machine is no failure.
+  page.setDefaultTimeout(120_000);
   await page.goto(url);
   return { page, errors, context };
 }
 
-export const live = (page, limit = 60_000) => page.waitForFunction(
+export const live = (page, limit = 120_000) => page.waitForFunction(
   (stories) => stories.every((key) => document.getElementById(key).dataset.state === "live"),
   STORIES,
   { timeout: limit },
@@ -63,7 +65,7 @@ let hand = Promise.resolve();
 
 /** Clicks, one after the other: a page has one mouse, and two at once click in each other's places. */
 export function click(page, selector) {
-  const done = hand.then(() => page.locator(selector).click({ timeout: 60_000 }));
+  const done = hand.then(() => page.locator(selector).click({ timeout: 120_000 }));
   hand = done.catch(() => {});
   return done;
 }

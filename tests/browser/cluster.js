@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const LIMIT = 60_000;
+const LIMIT = 120_000;
 
 /** Waits until `ask` gives something true. */
 export async function until(what, ask, limit = LIMIT) {
@@ -105,6 +105,6 @@ export class Numbered {
       this.edge += 1;
       await sleep(100);
     }
-    throw new Error(`${this.topic}: number ${number} was not acked within a minute`);
+    throw new Error(`${this.topic}: number ${number} was not acked in two minutes`);
   }
 }
