@@ -130,21 +130,28 @@ export class Publisher {
   async flood() {
     const button = at("flood");
     button.disabled = true;
-    this.track.drop(4000);
+    const flooded = this.fill("demo.track", 1020);
+    void this.track.drop(flooded.catch(() => {}));
     try {
-      for (const [from, to] of [[1, 510], [511, 1020]]) {
-        const lines = [];
-        for (let n = from; n <= to; n += 1) lines.push(JSON.stringify({ topic: "demo.track", data: { text: `Scan of a whole warehouse, ${n}` } }));
-        const base = this.nodes.up()[0].base;
-        const headers = { "Content-Type": "application/x-ndjson" };
-        const answer = await fetch(`${base}/v1/publish/batch`, { method: "POST", body: lines.join("\n"), headers });
-        await answer.text();
-      }
+      await flooded;
       this.tell("1,020 messages went to the tracker’s topic, which keeps 1,000.");
     } catch {
       this.tell("The node went away in the middle of it.");
-    } finally {
-      button.disabled = false;
+    }
+    button.disabled = false;
+  }
+
+  /** So many small messages, in batches. */
+  async fill(topic, total) {
+    const size = total / 2;
+    for (let from = 0; from < total; from += size) {
+      const line = (_, n) => JSON.stringify({ topic, data: { text: `Scan of a whole warehouse, ${from + n + 1}` } });
+      const answer = await fetch(`${this.nodes.node(this.nodes.next(null)).base}/v1/publish/batch`, {
+        method: "POST",
+        body: Array.from({ length: size }, line).join("\n"),
+        headers: { "Content-Type": "application/x-ndjson" },
+      });
+      await answer.text();
     }
   }
 }

@@ -113,15 +113,15 @@ export class Story extends EventTarget {
     this.paint();
   }
 
-  /** Away as if the network had gone, for a while. */
-  async drop(away = AWAY) {
+  /** Away as if the network had gone, for a while, or until this promise is kept. */
+  async drop(until = pause(AWAY)) {
     if (this.state === "away") return;
     this.leave("drop");
     this.state = "away";
-    this.say(`Dropped. Back in ${Math.round(away / 1000)} s; what is published meanwhile waits.`);
+    this.say("Dropped, and back in a moment. What is published meanwhile waits.");
     this.paint();
     const turn = (this.turn += 1);
-    await pause(away);
+    await until;
     if (this.turn === turn) this.join(this.usable(this.at));
   }
 
