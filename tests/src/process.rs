@@ -68,6 +68,7 @@ pub struct Process {
     args: Vec<String>,
     /// What it runs; `None`: [`binary`].
     runs: Option<PathBuf>,
+    env: Vec<(String, PathBuf)>,
     child: Option<Child>,
 }
 
@@ -98,6 +99,7 @@ impl Process {
             dir: dir.to_owned(),
             args,
             runs: None,
+            env: Vec::new(),
             child: None,
         })
     }
@@ -105,6 +107,11 @@ impl Process {
     /// From its next start on it runs this binary; `None`: the present one.
     pub fn runs(&mut self, binary: Option<PathBuf>) {
         self.runs = binary;
+    }
+
+    /// From its next start on it has this in its environment.
+    pub fn env(&mut self, name: &str, value: &Path) {
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts the process; its log is appended to `NAME.log` beside its data.
@@ -118,6 +125,7 @@ impl Process {
         let runs = self.runs.clone().map_or_else(binary, Ok)?;
         let mut command = Command::new(runs);
         command.args(&self.args).env("FANFARE_CLUSTER", "tests");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -3,6 +3,7 @@
 
 mod barriers;
 mod disks;
+mod failing_disks;
 mod full_disks;
 mod in_process;
 mod membership;
