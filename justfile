@@ -33,6 +33,11 @@ golden:
 model SEEDS="2000" FIRST="1":
     FANFARE_MODEL_SEEDS={{SEEDS}} FANFARE_MODEL_FIRST={{FIRST}} cargo test --release -p fanfare-core --test model -- --nocapture
 
+# At each barrier of a move each node that it is about is killed: so many rounds, each of them with
+# other shards, nodes and leaders. One round is about forty moves.
+barriers ROUNDS="3" FIRST="1":
+    for n in $(seq {{FIRST}} $(({{FIRST}} + {{ROUNDS}} - 1))); do FANFARE_SEED=$n cargo nextest run -p fanfare-tests --test cluster --success-output final each_death || exit 1; done
+
 # Three nodes in one process, with data in .fanfare-dev.
 dev *ARGS:
     cargo run --release -- dev {{ARGS}}
