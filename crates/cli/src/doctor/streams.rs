@@ -94,6 +94,12 @@ async fn live_check(ward: &Ward, flow: Flow, live: &mut Live, section: &mut Sect
         let text = format!("whether a message comes at once, since publishing is refused ({why})");
         section.not_made.push(text);
     } else {
+        // What is published before the topic is attached is not owed to a stream from `latest`. Held
+        // back, this word shows in the message that does not come either.
+        let attached = live.text("subscribed", ward.after(ward.within * 3));
+        if let Waited::Shut(shut) = attached.await {
+            return section_shut(section, flow, &shut, ward, began);
+        }
         let mark = ward.mark();
         match ward.publish(&mark).await {
             Err(why) => section
