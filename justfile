@@ -26,7 +26,9 @@ upgrade *ARGS:
 # are there are never written again.
 golden:
     FANFARE_GOLDEN=write cargo test -p fanfare-rpc --test golden
-    FANFARE_GOLDEN=write cargo test -p fanfare-consensus --lib golden
+    FANFARE_GOLDEN=write cargo test -p fanfare-rpc -p fanfare-cluster --lib release
+    FANFARE_GOLDEN=write cargo test -p fanfare-rpc --lib golden
+    FANFARE_GOLDEN=write cargo test -p fanfare-consensus --lib -- golden release
     FANFARE_GOLDEN=write cargo test -p fanfare-protocol --test golden
 
 # The model of core: so many seeds from the first.

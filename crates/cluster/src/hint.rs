@@ -163,6 +163,63 @@ mod tests {
 
     use super::*;
 
+    /// As nodes store it.
+    struct Stored;
+
+    impl Codec<View> for Stored {
+        fn encode(&self, view: &View) -> Bytes {
+            fanfare_rpc::convert::stored::encode_view(view)
+        }
+
+        fn decode(&self, bytes: &Bytes) -> Result<View, fanfare_consensus::Malformed> {
+            let read = fanfare_rpc::convert::stored::decode_view(bytes);
+            read.map_err(|bad| fanfare_consensus::Malformed {
+                what: bad.to_string(),
+            })
+        }
+    }
+
+    fn hint() -> Hint {
+        use fanfare_core::id::{ClusterId, DiskId, NodeId, ReplicaId};
+        use fanfare_core::view::{Addresses, Bootstrap, Command, NewNode, Replica};
+        let node = NodeId(2);
+        let mut view = View::empty();
+        view.apply(&Command::Bootstrap(Bootstrap {
+            cluster: ClusterId(7 << 100),
+            level: 2,
+            payload_limit: 65_536,
+            nodes: vec![NewNode {
+                id: node,
+                name: "n2".to_owned(),
+                disk: DiskId(4 << 90),
+                level: 2,
+                addresses: Addresses {
+                    peer: "10.0.0.2:7070".to_owned(),
+                    ..Addresses::default()
+                },
+            }],
+            meta: vec![Replica {
+                id: ReplicaId(3),
+                node,
+            }],
+            shards: fanfare_core::placement::first(&[node].into(), 2),
+        }));
+        Hint { begun: true, view }
+    }
+
+    #[test]
+    fn a_copy_that_a_release_wrote_is_read_by_this_one() {
+        let dir = Path::new("/data");
+        let disk = MemDisk::new();
+        disk.create_dir_all(dir).unwrap();
+        hint().write(&disk, dir, &Stored).unwrap();
+        let now = read_all(&disk, &path(dir)).unwrap();
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/hint.txt");
+        let now = [("view.hint".to_owned(), now)].into();
+        let old = fanfare_host::golden::values(Path::new(file), &now);
+        assert_eq!(parse(&old["view.hint"], &Stored), Some(hint()));
+    }
+
     #[tokio::test]
     async fn a_write_that_nobody_waits_for_any_more_keeps_its_turn() {
         let (turns, disk) = (Turns::default(), MemDisk::new());

@@ -136,6 +136,63 @@ fn calls_of_raft_and_stored_structs() {
     assert_eq!(old, frames());
 }
 
+/// What is said while a snapshot is sent: offers and chunks, and the answers.
+fn transfers() -> Values {
+    use format::Reply;
+    let group = crate::GroupId::Shard(fanfare_core::id::ShardId(5));
+    [
+        ("offer", format::offer(&vote(true), &meta(), 70_000)),
+        ("chunk", format::chunk(group, 65_536, b"some bytes")),
+        (
+            "chunk_of_metadata",
+            format::chunk(crate::GroupId::Meta, 0, b""),
+        ),
+        ("reply_busy", format::reply(&Reply::Busy)),
+        (
+            "reply_corrupt",
+            format::reply(&Reply::Corrupt("bad".to_owned())),
+        ),
+        ("reply_done", format::reply(&Reply::Done(vote(true)))),
+        ("reply_taken", format::reply(&Reply::Taken(65_536))),
+        ("reply_working", format::reply(&Reply::Working)),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes.to_vec()))
+    .into()
+}
+
+#[test]
+fn what_is_said_while_a_snapshot_is_sent() {
+    use format::{Part, Reply};
+    let old = values("v1", "transfers.txt", &transfers());
+    assert_eq!(old, transfers());
+    let of = |name: &str| Bytes::from(old[name].clone());
+    let Part::Offer {
+        vote: by,
+        meta: offered,
+        length,
+    } = format::read_part(of("offer")).unwrap()
+    else {
+        panic!("no offer");
+    };
+    assert_eq!((by, length), (vote(true), 70_000));
+    assert_eq!(offered.last_log_id, meta().last_log_id);
+    assert_eq!(offered.last_membership, meta().last_membership);
+    let Part::Chunk { group, at, bytes } = format::read_part(of("chunk")).unwrap() else {
+        panic!("no chunk");
+    };
+    assert_eq!((group, at, &bytes[..]), (5, 65_536, &b"some bytes"[..]));
+    let replies = [
+        ("reply_busy", Reply::Busy),
+        ("reply_corrupt", Reply::Corrupt("bad".to_owned())),
+        ("reply_done", Reply::Done(vote(true))),
+        ("reply_taken", Reply::Taken(65_536)),
+        ("reply_working", Reply::Working),
+    ];
+    for (name, said) in replies {
+        assert_eq!(format::read_reply(of(name)).unwrap(), said);
+    }
+}
+
 const DIR: &str = "/data";
 const SEGMENT: u64 = 4_096;
 

@@ -165,6 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn a_roster_of_a_release_is_read_by_this_one() {
+        let mut roster = Roster::default();
+        roster.note(900, (4, 70), 40);
+        roster.note(3, (4, 5 << 20), 40);
+        roster.note(u64::MAX, (4, 6 << 20), 40);
+        let mut bytes = Vec::new();
+        let record = roster.record((4, 6 << 20), 64 << 20);
+        record.encode(0, 5, &mut bytes);
+        let now = [("roster".to_owned(), bytes)].into();
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/roster.txt");
+        let old = fanfare_host::golden::values(std::path::Path::new(dir), &now);
+        let found = record::decode(&old["roster"], 5).unwrap();
+        let told = Told::read(&found, 4).unwrap();
+        let ids: Vec<u64> = told.rows.keys().copied().collect();
+        assert_eq!((told.horizon, ids), ((4, 5 << 20), vec![3, u64::MAX]));
+    }
+
+    #[test]
     fn the_window_reaches_into_the_segment_before() {
         let mut roster = Roster::default();
         roster.note(1, (2, (64 << 20) - 5_000), 40);

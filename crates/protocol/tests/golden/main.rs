@@ -7,15 +7,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fanfare_core::code::Code;
 use fanfare_core::cursor::Cursor;
-use fanfare_core::gap::{Answer, Gap, GapReason, Item, Policy, Standing, TrimmedBy};
+use fanfare_core::gap::{Answer, Gap, GapReason, Item, Policy, Since, Standing, TrimmedBy};
 use fanfare_core::id::Term;
 use fanfare_core::message::{Content, Message, Meta, Tags};
 use fanfare_core::name::TopicName;
 use fanfare_core::position::Position;
+use fanfare_core::receipt::{Reached, Receipt, Refusal};
 use fanfare_core::rule::{Class, Html, Rules};
 use fanfare_host::golden::{self, Values};
-use fanfare_protocol::json::server_frame::{self, ServerFrame, Subscribed};
+use fanfare_protocol::json::client_frame::ClientFrame;
+use fanfare_protocol::json::server_frame::{
+    self, Disconnect, Refreshed, ServerFrame, Subscribed, Unsubscribed, Welcome, WelcomeLimits,
+};
+use fanfare_protocol::limit::Limits;
 use fanfare_protocol::poll::{self, PolledTopic};
 use fanfare_protocol::run::{EncodedRun, Format};
 use fanfare_protocol::sse;
@@ -179,6 +185,134 @@ fn frames_of_a_session() {
     sse::put_heartbeat(&mut events);
     let now = Values::from([("retry_and_heartbeat".to_owned(), events)]);
     assert_eq!(values("events.txt", &now), now);
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        id: Some(1),
+        session: "s-7".to_owned(),
+        node: "n2".to_owned(),
+        heartbeat_ms: 15_000,
+        expires_in_ms: Some(60_000),
+        limits: WelcomeLimits {
+            max_topics: 100,
+            max_frame: 131_072,
+            max_payload: 65_536,
+            in_flight: 256,
+        },
+        features: vec!["publish".to_owned()],
+    }
+}
+
+#[test]
+fn frames_of_a_websocket() {
+    let receipt = Receipt {
+        topic: topic("news"),
+        position: Some(Position::new(7, 44)),
+        class: Class::Durable,
+        reached: Reached::Durable,
+        duplicate: false,
+        dedup_remaining_ms: Some(120_000),
+    };
+    let refusal = Refusal::of_publish(Code::Overloaded, "too much is in flight").retry_after(250);
+    let ended = Refusal::new(Code::TopicNotFound, "it was deleted");
+    let unsubscribed = Unsubscribed {
+        id: Some(4),
+        topic: topic("news"),
+        code: Some(ended.code.into()),
+        advice: Some(ended.code.advice(ended.outcome).into()),
+        detail: Some(ended.detail),
+    };
+    let drained = Refusal::new(Code::Draining, "the node stops").retry_after(400);
+    let disconnect = Disconnect::new(&drained, Some(cursor().to_string()));
+    let refreshed = Refreshed {
+        id: 6,
+        expires_in_ms: Some(60_000),
+    };
+    let mut now = Values::new();
+    let mut frame = |name: &str, put: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        put(&mut bytes);
+        now.insert(name.to_owned(), bytes);
+    };
+    frame("ack", &|out| server_frame::put_ack(out, 3, &receipt));
+    frame("disconnect", &|out| {
+        server_frame::put_disconnect(out, &disconnect)
+    });
+    frame("error", &|out| {
+        server_frame::put_error(out, Some(5), &refusal)
+    });
+    frame("refreshed", &|out| {
+        server_frame::put_refreshed(out, refreshed)
+    });
+    frame("unsubscribed", &|out| {
+        server_frame::put_unsubscribed(out, &unsubscribed)
+    });
+    frame("welcome", &|out| server_frame::put_welcome(out, &welcome()));
+    let old = values("websocket.txt", &now);
+    assert_eq!(old, now);
+    let read = |name: &str| ServerFrame::read(&old[name]).unwrap();
+    assert_eq!(read("welcome"), ServerFrame::Welcome(welcome()));
+    assert_eq!(read("disconnect"), ServerFrame::Disconnect(disconnect));
+    assert_eq!(read("refreshed"), ServerFrame::Refreshed(refreshed));
+    assert_eq!(
+        read("unsubscribed"),
+        ServerFrame::Unsubscribed(unsubscribed)
+    );
+    assert!(matches!(read("ack"), ServerFrame::Ack { id: 3, .. }));
+    assert!(matches!(
+        read("error"),
+        ServerFrame::Error { id: Some(5), .. }
+    ));
+}
+
+/// What clients of version 1 say is understood for ever.
+#[test]
+fn frames_of_clients() {
+    let said = [
+        (
+            "hello",
+            r#"{"type":"hello","id":1,"heartbeat_ms":20000,"cursors":true,"client":"app 1"}"#,
+        ),
+        (
+            "subscribe",
+            r#"{"type":"subscribe","id":2,"topic":"news","from":"last:3","min_position":"7-41"}"#,
+        ),
+        (
+            "unsubscribe",
+            r#"{"type":"unsubscribe","id":3,"topic":"news"}"#,
+        ),
+        (
+            "publish",
+            r#"{"type":"publish","id":4,"topic":"news","data":{"home":2},"key":"k1","event":"score"}"#,
+        ),
+        ("refresh", r#"{"type":"refresh","id":5,"token":"t"}"#),
+        ("ping", r#"{"type":"ping"}"#),
+    ];
+    let now = said.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+    let old = values("client_frames.txt", &now.into());
+    let limits = Limits::default();
+    let read = |name: &str| {
+        let read = ClientFrame::read(&old[name], &limits);
+        read.unwrap_or_else(|bad| panic!("{name}: {bad:?}"))
+    };
+    assert!(matches!(read("hello"), ClientFrame::Hello(hello)
+        if hello.heartbeat_ms == Some(20_000) && hello.cursors && hello.client.is_some()));
+    assert!(matches!(read("subscribe"), ClientFrame::Subscribe(wish)
+        if wish.from == Some(Since::Last(3)) && wish.min_position == Some(Position::new(7, 41))));
+    assert!(matches!(
+        read("unsubscribe"),
+        ClientFrame::Unsubscribe { id: 3, .. }
+    ));
+    assert!(
+        matches!(read("publish"), ClientFrame::Publish { id: 4, draft }
+        if &draft.content.payload[..] == b"{\"home\":2}" && draft.key.is_some())
+    );
+    assert!(matches!(
+        read("refresh"),
+        ClientFrame::Refresh { id: 5, .. }
+    ));
+    assert_eq!(read("ping"), ClientFrame::Ping { id: None });
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(crate) mod roster;
 pub(crate) mod session;
 pub mod stored;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod strategies;
 pub(crate) mod topics;
 mod view_refusal;
