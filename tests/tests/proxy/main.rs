@@ -1,6 +1,6 @@
 //! Clients that reach the nodes through nginx, configured as deploy/nginx ships it: every transport
 //! passes at once, and a node that dies or stops behind the proxy costs nobody a message. Where there is
-//! no nginx, each story says so on a line and passes; `FANFARE_PROXY=required` makes that a failure.
+//! no nginx, each story says so on a line and passes; `NGINX=required` makes that a failure.
 
 mod nginx;
 
@@ -11,12 +11,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use fanfare_checker::Event;
 use fanfare_tests::load::{Plan, Traffic};
+use fanfare_tests::operator::fanfare;
 use fanfare_tests::process::Processes;
+use fanfare_tests::wait;
 use fanfare_tests::wire::http;
 use fanfare_tests::wire::seen::Seen;
 use fanfare_tests::wire::session::{Begin, Node, Session, Transport};
-use fanfare_tests::wait;
 use nginx::Nginx;
+use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(120);
 const STORY: Duration = Duration::from_secs(600);
@@ -28,8 +30,19 @@ fn story<F>(tell: impl FnOnce(Processes, Nginx) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
+    edited(|shipped| shipped, tell)
+}
+
+/// The same with a change to what is shipped. The nodes live as long as what they are moved into.
+fn edited<F>(
+    edit: impl Fn(String) -> String,
+    tell: impl FnOnce(Processes, Nginx) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
     if nginx::found().is_none() {
-        let required = std::env::var("FANFARE_PROXY").is_ok_and(|value| value == "required");
+        let required = std::env::var("NGINX").is_ok_and(|value| value == "required");
         ensure!(!required, "there is no nginx (Debian: nginx-light)");
         println!("\nproxy: NOT tried: there is no nginx on this machine");
         return Ok(());
@@ -41,7 +54,7 @@ where
         let dir = tempfile::tempdir()?;
         let cluster = Processes::start(3, dir.path(), 4).await?;
         let behind: Vec<Node> = cluster.nodes[1..].iter().map(|n| n.node.clone()).collect();
-        let nginx = Nginx::start(&behind, |shipped| shipped).await?;
+        let nginx = Nginx::start(&behind, edit).await?;
         tell(cluster, nginx).await
     };
     runtime.block_on(async { tokio::time::timeout(STORY, told).await })?
@@ -56,7 +69,8 @@ async fn at_once(session: &mut Session, what: &str) -> Result<String> {
 
 #[test]
 fn every_transport_passes_and_nothing_is_held_back() -> Result<()> {
-    story(|_cluster, nginx| async move {
+    story(|cluster, nginx| async move {
+        let _running = cluster;
         for transport in Transport::ALL {
             let topic = format!("pass.{transport}");
             let topics = [topic.as_str()];
@@ -77,12 +91,20 @@ fn every_transport_passes_and_nothing_is_held_back() -> Result<()> {
 
 #[test]
 fn a_page_is_served_over_tls_and_http2() -> Result<()> {
-    story(|_cluster, nginx| async move {
+    story(|cluster, nginx| async move {
+        let _running = cluster;
         http::publish(&nginx.door.edge, "news", "over tls").await?;
         let url = format!("https://{}/v1/sse?topic=news&from=earliest", nginx.tls);
         let said = tempfile::NamedTempFile::new()?;
         let mut curl = Command::new("curl");
-        curl.args(["--insecure", "--http2", "--no-buffer", "--include", "--silent", &url]);
+        curl.args([
+            "--insecure",
+            "--http2",
+            "--no-buffer",
+            "--include",
+            "--silent",
+            &url,
+        ]);
         let curl = curl.stdin(Stdio::null()).stdout(said.reopen()?);
         let mut curl = Killed(curl.spawn().context("curl")?);
         wait::until("the event through TLS", AT_ONCE, || async {
@@ -152,8 +174,14 @@ fn a_node_killed_behind_the_proxy_costs_nobody_a_message() -> Result<()> {
             }
         }
         let all = Transport::ALL.map(|transport| transport.to_string());
-        ensure!(heard == BTreeSet::from(all), "messages came over {heard:?} only");
-        ensure!(resumed > 0, "nobody had to resume: was the node behind the proxy?");
+        ensure!(
+            heard == BTreeSet::from(all),
+            "messages came over {heard:?} only"
+        );
+        ensure!(
+            resumed > 0,
+            "nobody had to resume: was the node behind the proxy?"
+        );
         Ok(())
     })
 }
@@ -171,7 +199,8 @@ fn a_node_stopped_in_order_behind_the_proxy_fails_no_poll() -> Result<()> {
         let mut polls = 0;
         let polled = async {
             loop {
-                let answer = http::get(&nginx.door.edge, "/v1/poll?topic=news&from=earliest").await?;
+                let answer =
+                    http::get(&nginx.door.edge, "/v1/poll?topic=news&from=earliest").await?;
                 ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
                 polls += 1;
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -203,5 +232,55 @@ fn a_node_stopped_in_order_behind_the_proxy_fails_no_poll() -> Result<()> {
                 Some(gap @ Seen::Gap(_)) => bail!("left out: {gap:?}"),
             }
         }
+    })
+}
+
+#[test]
+fn what_is_wrong_with_a_proxy_is_found_and_the_directive_named() -> Result<()> {
+    let spoil = |shipped: String| {
+        shipped
+            .replace(
+                "proxy_buffering off;",
+                "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;",
+            )
+            // What nginx does when nothing is said: then it holds back what does not fill a buffer.
+            .replace("proxy_http_version 1.1;", "proxy_http_version 1.0;")
+            .replace("proxy_read_timeout 75s;", "proxy_read_timeout 10s;")
+            .replace("proxy_set_header Upgrade $http_upgrade;", "")
+    };
+    edited(spoil, |cluster, nginx| async move {
+        let _running = cluster;
+        let url = format!("http://{}", nginx.door.edge);
+        let said = fanfare(&["doctor", &url, "--patience", "30s", "--json"], &[], SOON).await?;
+        ensure!(said.code == Some(1), "{said}");
+        let report: Value = serde_json::from_str(&said.stdout)?;
+        for (fault, directive) in [
+            ("buffering", "proxy_buffering off"),
+            ("idle_cut", "proxy_read_timeout 75s"),
+            ("no_upgrade", "proxy_set_header Upgrade"),
+        ] {
+            let findings = report["findings"].as_array().context("no findings")?;
+            let found = findings.iter().find(|finding| finding["name"] == fault);
+            let found = found.with_context(|| format!("no {fault} in {said}"))?;
+            let advice = found["do"].to_string();
+            ensure!(advice.contains(directive), "{fault}: {advice}");
+            ensure!(!advice.contains("Caddy"), "nginx said its name: {advice}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn nothing_is_wrong_with_the_shipped_proxy() -> Result<()> {
+    story(|cluster, nginx| async move {
+        let _running = cluster;
+        let url = format!("http://{}", nginx.door.edge);
+        let grpc = format!("http://{}", nginx.door.grpc);
+        // As slow as the machine may be: what is held back never comes.
+        let args = ["doctor", &url, "--grpc", &grpc, "--within", "30s", "--json"];
+        let said = fanfare(&args, &[], SOON).await?.done()?;
+        let report: Value = serde_json::from_str(&said.stdout)?;
+        ensure!(report["sound"] == true, "{said}");
+        Ok(())
     })
 }

@@ -72,11 +72,6 @@ impl Nginx {
             .map(|name| fs::read_to_string(self.dir.path().join(name)).unwrap_or_default())
             .concat()
     }
-
-    /// The status that the nodes answered with, of every request, in order.
-    pub fn accesses(&self) -> Result<String> {
-        Ok(fs::read_to_string(self.dir.path().join("access.log"))?)
-    }
 }
 
 impl Drop for Nginx {
@@ -91,7 +86,8 @@ impl Drop for Nginx {
 pub fn found() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    dirs.map(|dir| dir.join("nginx")).find(|file| file.is_file())
+    dirs.map(|dir| dir.join("nginx"))
+        .find(|file| file.is_file())
 }
 
 /// What stands around a file of conf.d: one process that writes nowhere but in its directory.
@@ -124,21 +120,34 @@ fn adapted(dir: &Path, nodes: &[Node], edge: &str, grpc: &str, tls: &str) -> Res
         (three(8080), listed(|node| &node.edge)),
         (three(9090), listed(|node| &node.grpc)),
         ("listen 443 ssl http2;".into(), both),
-        ("listen 9443 ssl http2;".into(), format!("listen {grpc} http2;")),
+        (
+            "listen 9443 ssl http2;".into(),
+            format!("listen {grpc} http2;"),
+        ),
         ("/etc/ssl/push.example.pem".into(), at("cert.pem")),
         ("/etc/ssl/push.example.key".into(), at("cert.key")),
         ("/var/log/nginx/fanfare.log".into(), at("access.log")),
     ];
-    places.iter().try_fold(SHIPPED.to_owned(), |text, (there, here)| {
-        ensure!(text.contains(there), "the shipped file has no {there}");
-        Ok(text.replace(there, here))
-    })
+    places
+        .iter()
+        .try_fold(SHIPPED.to_owned(), |text, (there, here)| {
+            ensure!(text.contains(there), "the shipped file has no {there}");
+            Ok(text.replace(there, here))
+        })
 }
 
 fn certificate(dir: &Path) -> Result<()> {
     let (key, cert) = (dir.join("cert.key"), dir.join("cert.pem"));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ])
         .args(["-days", "2", "-subj", "/CN=push.example", "-keyout"])
         .arg(key)
         .arg("-out")
