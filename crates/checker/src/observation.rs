@@ -160,6 +160,14 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// Before everything.
+    pub(crate) const ZERO: Self = Self {
+        epoch: 0,
+        offset: 0,
+    };
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.epoch, self.offset)

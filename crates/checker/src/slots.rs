@@ -1,106 +1,145 @@
-//! Slots: one value each (DIVERGED), and what was acked durable is on a majority at the end (LOST).
+//! The slots of one topic, compact, and what they say of each other when all is seen: one value
+//! each, published so, in real-time order, in one epoch (C1, C4, C8, C9, C19, C20).
 
 use std::collections::BTreeMap;
 
-use crate::observation::{Position, Row};
+use crate::drafts::{DraftId, Drafts, TopicId};
+use crate::observation::Position;
 use crate::verdict::{Report, Verdict};
 
 /// What is known of a slot.
 #[derive(Clone, Debug)]
-struct Slot {
-    hash: String,
-    draft: String,
-    acked_durable: bool,
-    /// Final dumps that hold it.
-    held_by: usize,
-}
-
-/// One node's state of a topic at the end.
-#[derive(Clone, Debug)]
-struct Dump {
-    epoch: u64,
-    start: u64,
+pub(crate) struct Slot {
+    pub(crate) hash: u128,
+    pub(crate) draft: DraftId,
+    /// When it was first acked.
+    pub(crate) acked: Option<u64>,
+    pub(crate) durable: bool,
+    /// A subscriber was given it.
+    pub(crate) delivered: bool,
+    /// Final dumps that hold it, a bit each.
+    pub(crate) holders: u64,
 }
 
 /// The slots of one topic.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     slots: BTreeMap<Position, Slot>,
-    dumps: Vec<Dump>,
+    /// When an epoch was first seen, by an ack or a message.
+    sights: BTreeMap<u64, u64>,
 }
 
 impl Slots {
     /// Somebody saw this value in this slot.
     pub(crate) fn seen(
         &mut self,
-        topic: &str,
         at: Position,
-        hash: &str,
-        draft: &str,
-        report: &mut Report,
-    ) {
+        hash: u128,
+        draft: DraftId,
+    ) -> Result<&mut Slot, DraftId> {
         let slot = self.slots.entry(at).or_insert_with(|| Slot {
-            hash: hash.to_owned(),
-            draft: draft.to_owned(),
-            acked_durable: false,
-            held_by: 0,
+            hash,
+            draft,
+            acked: None,
+            durable: false,
+            delivered: false,
+            holders: 0,
         });
-        if slot.hash != hash || slot.draft != draft {
-            report.give(Verdict::Diverged, topic, || {
-                format!("slot {at} is draft {} and draft {draft}", slot.draft)
-            });
+        if slot.hash == hash && slot.draft == draft {
+            Ok(slot)
+        } else {
+            Err(slot.draft)
         }
     }
 
-    /// The slot was acked as durable.
-    pub(crate) fn acked_durable(&mut self, at: Position) {
-        if let Some(slot) = self.slots.get_mut(&at) {
-            slot.acked_durable = true;
-        }
+    /// A client saw the epoch, by an ack or a message.
+    pub(crate) fn sighted(&mut self, epoch: u64, t: u64) {
+        let first = self.sights.entry(epoch).or_insert(t);
+        *first = (*first).min(t);
     }
 
-    /// A node's final dump.
-    pub(crate) fn dumped(
-        &mut self,
-        topic: &str,
-        epoch: u64,
-        start: u64,
-        rows: &[Row],
+    pub(crate) fn get(&self, at: Position) -> Option<&Slot> {
+        self.slots.get(&at)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Position, &Slot)> {
+        self.slots.iter().map(|(at, slot)| (*at, slot))
+    }
+
+    /// Those above a position, in order.
+    pub(crate) fn after(&self, at: Option<Position>) -> impl Iterator<Item = (Position, &Slot)> {
+        let from = at.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let slots = self.slots.range((from, std::ops::Bound::Unbounded));
+        slots.map(|(at, slot)| (*at, slot))
+    }
+
+    /// All was seen. `durable`: the topic is; `broken`: it was deleted, or a loss of it accepted.
+    pub(crate) fn judge(
+        &self,
+        topic: (TopicId, &str),
+        durable: bool,
+        broken: bool,
+        drafts: &Drafts,
         report: &mut Report,
     ) {
-        self.dumps.push(Dump { epoch, start });
-        for row in rows {
-            let at = Position {
-                epoch,
-                offset: row.offset,
-            };
-            self.seen(topic, at, &row.hash, &row.draft, report);
-            if let Some(slot) = self.slots.get_mut(&at) {
-                slot.held_by += 1;
-            }
-        }
-    }
-
-    /// The end of the run: every slot acked durable is in a majority of the dumps, or was trimmed
-    /// there. `replicas` is how many hold the topic; without any dump nothing can be said.
-    pub(crate) fn judge(&self, topic: &str, replicas: usize, report: &mut Report) {
-        if self.dumps.is_empty() {
-            return;
-        }
-        let majority = replicas.max(self.dumps.len()) / 2 + 1;
-        for (at, slot) in self.slots.iter().filter(|(_, slot)| slot.acked_durable) {
-            let trimmed = self
-                .dumps
-                .iter()
-                .filter(|d| d.epoch > at.epoch || (d.epoch == at.epoch && at.offset < d.start))
-                .count();
-            if slot.held_by + trimmed < majority {
-                report.give(Verdict::Lost, topic, || {
+        let (id, name) = topic;
+        let mut newest: Option<(u64, Position)> = None;
+        let mut epoch: Option<u64> = None;
+        for (at, slot) in self.iter() {
+            let draft = drafts.get(slot.draft);
+            let shown = slot.delivered || slot.holders > 0;
+            match draft {
+                None if shown => report.give(Verdict::Phantom, name, || {
                     format!(
-                        "slot {at} (draft {}) was acked durable and is on {} of {replicas} replicas",
-                        slot.draft, slot.held_by
+                        "slot {at} has draft {}, which nobody published",
+                        drafts.name(slot.draft)
                     )
+                }),
+                Some(draft) if shown && draft.is_refused() => {
+                    report.give(Verdict::AbortedRead, name, || {
+                        format!("slot {at} has draft {}, refused for good", draft.name)
+                    });
+                }
+                Some(draft) if draft.topic != id => report.give(Verdict::WrongTopic, name, || {
+                    format!("slot {at} has draft {} of another topic", draft.name)
+                }),
+                _ => {}
+            }
+            if !durable {
+                continue;
+            }
+            // Epochs that only an ack tells of are C19's too.
+            if let Some(before) = epoch.filter(|before| *before != at.epoch && !broken) {
+                report.give(Verdict::EpochBroken, name, || {
+                    format!("slot {at} comes after epoch {before}, and nobody deleted the topic or accepted a loss")
                 });
+            }
+            epoch = Some(at.epoch);
+            let Some(draft) = draft else {
+                continue;
+            };
+            if let (Some(acked), Some((sent, lower))) = (slot.acked, newest)
+                && acked < sent
+            {
+                report.give(Verdict::RealtimeOrder, name, || {
+                    format!("slot {at} was acked at {acked}, and what is in {lower} first sent at {sent}")
+                });
+            }
+            if slot.acked.is_some() {
+                let newer = self.sights.range(at.epoch + 1..);
+                if let Some((seen, when)) = newer.min_by_key(|(_, when)| **when)
+                    && *when < draft.first
+                {
+                    report.give(Verdict::FenceBroken, name, || {
+                        format!(
+                            "slot {at} was acked, draft {} first sent at {}, epoch {seen} seen at {when}",
+                            draft.name, draft.first
+                        )
+                    });
+                }
+            }
+            if newest.is_none_or(|(sent, _)| draft.first > sent) {
+                newest = Some((draft.first, at));
             }
         }
     }

@@ -229,8 +229,15 @@ async fn restart(plan: &Plan, cluster: &mut Processes) -> Result<Restart> {
     })
 }
 
-/// Bytes retained of all topics, by what the first node says.
+/// Bytes retained of all topics, by what the first node says. On a busy machine a leader may not
+/// hear its majority for a moment: then it is asked again.
 async fn retained(cluster: &Processes) -> Result<u64> {
+    let limit = Duration::from_secs(60);
+    let often = Duration::from_millis(500);
+    wait::until_every("a list of all topics", limit, often, || listed(cluster)).await
+}
+
+async fn listed(cluster: &Processes) -> Result<u64> {
     let door = &cluster.nodes.first().context("no node")?.node.grpc;
     let mut admin = TopicAdminClient::new(grpc::channel(door).await?);
     let (mut bytes, mut token) = (0, String::new());

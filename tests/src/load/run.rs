@@ -42,6 +42,8 @@ pub async fn run(plan: &Plan) -> Result<Outcome> {
     outcome.data = data;
     if let Some(dir) = &plan.dir {
         write_observations(dir, &lines)?;
+        let run = fanfare_checker::Run::with_replicas(plan.nodes.min(3));
+        std::fs::write(dir.join("run.json"), serde_json::to_vec(&run)?)?;
     }
     Ok(outcome)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fanfare_checker::{AckLevel, Event, Judge, Line, Reached, SinceText, hash};
+use fanfare_checker::{AckLevel, Event, Judge, Line, Reached, Run, SinceText, hash};
 use fanfare_core::code::{Code, Outcome};
 use fanfare_core::gap::Since;
 use fanfare_core::message::Message;
@@ -69,7 +69,13 @@ impl Oracle {
     pub(crate) fn new(replicas: usize, outside_only: bool) -> Self {
         Self {
             seen: 0,
-            judge: Some(Judge::new(replicas)),
+            // Lines are numbered, not timed: what has to do with lengths of time is judged here.
+            judge: Some(Judge::of(Run {
+                replicas,
+                heal_ms: u64::MAX,
+                dedup_ms: None,
+                rules: Vec::new(),
+            })),
             broken: None,
             outside_only,
             drafts: Vec::new(),
@@ -115,6 +121,16 @@ impl Oracle {
         if let Some(judge) = &mut self.judge {
             judge.see(&line);
         }
+    }
+
+    /// Somebody asks for the end of a topic: another stream may follow.
+    pub(crate) fn delete_asked(&mut self, topic: &TopicName) {
+        let event = Event::Fault {
+            fault: "delete_topic".to_owned(),
+            target: topic.to_string(),
+            phase: "installed".to_owned(),
+        };
+        self.see("run", event);
     }
 
     /// A new draft; its number is in its payload.

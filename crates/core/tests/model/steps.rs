@@ -315,7 +315,10 @@ impl World {
         let (begun, info) = (rows.begun(), rows.get(topic));
         let topic = topic.clone();
         let command = match (kind, info) {
-            (Kind::Delete, _) => Command::Delete { topic, epoch: None },
+            (Kind::Delete, _) => {
+                self.oracle.delete_asked(&topic);
+                Command::Delete { topic, epoch: None }
+            }
             (Kind::Trim, Some(info)) => Command::Trim {
                 topic,
                 epoch: info.head.epoch,
