@@ -34,6 +34,14 @@ pub trait Wire: Send + Sync + 'static {
     /// One request, one answer.
     fn call(&self, call: Call) -> BoxFuture<'static, Result<Bytes, WireError>>;
 
+    /// A heartbeat: small, an append without entries. Those that the leaders of one node send to
+    /// another come at the same time, and a wire may carry them together; none waits for the
+    /// answer of another. Dropped by the caller when it took too long.
+    fn heartbeat(&self, route: Route, body: Bytes) -> BoxFuture<'static, Result<Bytes, WireError>> {
+        let kind = Kind::Append;
+        self.call(Call { route, kind, body })
+    }
+
     /// A pipeline of appends on `route`: bodies go in, their answers come out in the same order.
     /// An error, or the end of the answers, ends it. The other end gives it to
     /// [`Door::serve_appends`](crate::Door::serve_appends). At most 8 bodies are on their way, each

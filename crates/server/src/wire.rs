@@ -55,6 +55,13 @@ impl Wire for RaftWire {
         async move { asked?.await.map_err(from_rpc) }.boxed()
     }
 
+    fn heartbeat(&self, route: Route, body: Bytes) -> BoxFuture<'static, Result<Bytes, WireError>> {
+        let asked = self.find(route.to).map(|(clients, at)| {
+            clients.raft_heartbeat(&at, to_rpc(route, Kind::Append), body, CALL)
+        });
+        async move { asked?.await.map_err(from_rpc) }.boxed()
+    }
+
     fn appends(
         &self,
         route: Route,

@@ -9,6 +9,8 @@ use hyper_util::rt::TokioIo;
 use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint};
 
+use super::heartbeats::Heartbeats;
+
 /// Times and sizes of connections to other nodes.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
@@ -59,6 +61,8 @@ pub(crate) struct Lanes {
     pub(crate) links: Channel,
     /// Pages and snapshots.
     pub(crate) bulk: Channel,
+    /// Heartbeats, over `raft`.
+    pub(crate) heartbeats: Heartbeats,
 }
 
 impl Dialer {
@@ -68,6 +72,7 @@ impl Dialer {
             raft: self.channel(address)?,
             links: self.channel(address)?,
             bulk: self.channel(address)?,
+            heartbeats: Heartbeats::default(),
         })
     }
 

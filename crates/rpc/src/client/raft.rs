@@ -55,6 +55,35 @@ impl PeerClients {
         .boxed()
     }
 
+    /// A heartbeat to the replica `route.to`, which runs on the node `at`; sent together with those
+    /// that other replicas send there now. The caller gives up by dropping it, or after `within`
+    /// where the other node knows no heartbeats that travel together.
+    pub fn raft_heartbeat(
+        &self,
+        at: &At,
+        route: RaftRoute,
+        body: Bytes,
+        within: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, RaftError>> {
+        let (remote, clients, at) = (self.remote_at(at), self.clone(), at.clone());
+        async move {
+            let remote = remote.ok_or(RaftError::UnknownNode)?;
+            let call = pb::RaftCall {
+                route: Some(route_to_pb(&route)),
+                body: body.clone(),
+            };
+            match remote.heartbeat(call).await {
+                Some(answer) => answer,
+                None => {
+                    let bulk = false;
+                    let call = RaftCall { route, body, bulk };
+                    clients.raft(&at, call, within).await
+                }
+            }
+        }
+        .boxed()
+    }
+
     /// A pipeline of calls on `route` to the node `at`: bodies go in, answers come out in the same order.
     /// An error is the last answer. `bulk`: over the connection of large transfers.
     pub fn raft_pipeline(
@@ -81,7 +110,7 @@ impl PeerClients {
     }
 }
 
-fn client(remote: &Remote, bulk: bool) -> RaftClient<tonic::transport::Channel> {
+pub(super) fn client(remote: &Remote, bulk: bool) -> RaftClient<tonic::transport::Channel> {
     let lane = match bulk {
         true => &remote.lanes.bulk,
         false => &remote.lanes.raft,

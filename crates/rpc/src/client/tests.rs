@@ -21,6 +21,7 @@ use fanfare_core::view::{Addresses, Command, NodeState, Outcome, StoreState, Vie
 use fanfare_host::TcpConnector;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{At, ClientSettings, PeerClients};
@@ -35,6 +36,7 @@ use crate::server::{PeerDoors, peer_routes};
 use crate::testing::{Knows, Served, identity, knows, nowhere, serve, view};
 use crate::topics::{TopicCommand, TopicInfo};
 
+mod heartbeats;
 mod links;
 mod members;
 mod raft;
@@ -44,6 +46,7 @@ mod raft;
 struct Script {
     edges: Mutex<BTreeSet<NodeId>>,
     tasks: TaskTracker,
+    close: CancellationToken,
 }
 
 fn receipt(draft: &Draft, offset: u64) -> Receipt {
@@ -353,17 +356,21 @@ impl Pair {
     }
 }
 
-async fn pair() -> Pair {
-    let script = Arc::new(Script::default());
-    let callee = knows(2, view(&[(1, nowhere().await), (2, nowhere().await)]));
-    let doors = PeerDoors {
+fn doors(script: &Arc<Script>, callee: &Knows) -> PeerDoors {
+    PeerDoors {
         local: callee.local.clone(),
         peer: script.clone(),
         raft: script.clone(),
         members: script.clone(),
         tasks: TaskTracker::new(),
-    };
-    let served = serve(peer_routes(doors)).await;
+        close: script.close.clone(),
+    }
+}
+
+async fn pair() -> Pair {
+    let script = Arc::new(Script::default());
+    let callee = knows(2, view(&[(1, nowhere().await), (2, nowhere().await)]));
+    let served = serve(peer_routes(doors(&script, &callee))).await;
     let caller = knows(
         1,
         view(&[

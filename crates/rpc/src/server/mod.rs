@@ -3,6 +3,7 @@
 
 mod call;
 mod cluster;
+mod heartbeats;
 mod history;
 mod members;
 mod peer;
@@ -15,6 +16,7 @@ mod window;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 pub use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -37,6 +39,8 @@ pub struct PeerDoors {
     pub members: Arc<dyn Members>,
     /// Links' tasks run here.
     pub tasks: TaskTracker,
+    /// Ends the streams of heartbeats, which have no end of their own.
+    pub close: CancellationToken,
 }
 
 /// The services of the peer listener.
@@ -47,6 +51,7 @@ pub fn peer_routes(doors: PeerDoors) -> Routes {
         raft,
         members,
         tasks,
+        close,
     } = doors;
     let links = peer::PeerService {
         local: local.clone(),
@@ -57,6 +62,7 @@ pub fn peer_routes(doors: PeerDoors) -> Routes {
         local,
         door: raft,
         tasks,
+        close,
     };
     let members = members::MembersService(members);
     Routes::new(

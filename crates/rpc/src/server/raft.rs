@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -16,6 +17,8 @@ use crate::pb::peer as pb;
 use crate::pb::peer::raft_server::Raft;
 use crate::raft::RaftDoor;
 
+use super::heartbeats::{Caller, MESSAGES, Serving};
+
 /// Bodies taken from the connection and not yet by the replica, and answers not sent yet.
 const PIPELINE: usize = 8;
 
@@ -23,6 +26,7 @@ pub(super) struct RaftService {
     pub(super) local: Local,
     pub(super) door: Arc<dyn RaftDoor>,
     pub(super) tasks: TaskTracker,
+    pub(super) close: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -79,5 +83,23 @@ impl Raft for RaftService {
         });
         let answers = ReceiverStream::new(out).map(|answer| Ok(answer_to_pb(answer)));
         Ok(Response::new(answers.boxed()))
+    }
+
+    type HeartbeatsStream = BoxStream<'static, Result<pb::RaftAnswers, Status>>;
+
+    async fn heartbeats(
+        &self,
+        call: Request<Streaming<pb::RaftCalls>>,
+    ) -> Result<Response<Self::HeartbeatsStream>, Status> {
+        let caller = Caller {
+            local: self.local.clone(),
+            metadata: call.metadata().clone(),
+        };
+        caller.check().map_err(|refused| *refused)?;
+        let (answers, out) = mpsc::channel(MESSAGES);
+        let (serving, incoming) = (Serving::new(self.door.clone(), caller), call.into_inner());
+        let closed = self.close.clone().cancelled_owned();
+        self.tasks.spawn(serving.serve(incoming, answers, closed));
+        Ok(Response::new(ReceiverStream::new(out).boxed()))
     }
 }

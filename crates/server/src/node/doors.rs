@@ -29,6 +29,7 @@ pub(crate) fn open_inner(
         raft: Arc::new(RaftService(parts.groups.door.clone())),
         members: parts.cluster.members(),
         tasks: parts.tracker.clone(),
+        close: parts.close.clone(),
     });
     open(parts, "peer", peer, router(peers), Limits::peers());
     let log = parts.groups.store.log().clone();
