@@ -15,7 +15,7 @@ const PAPERS = ["tutorial.md", "concepts.md", "transports.md", "recipes.md"];
 const binary = resolve(process.env.FANFARE_BIN ?? `${here}/../../target/debug/fanfare`);
 const wanted = process.argv.slice(2);
 
-/** All stories, each in a cluster that it shares with those of its file; papers share one. */
+/** All stories, each in a cluster that it shares with those of its file. A paper has its own. */
 async function chapters() {
   const files = readdirSync(`${here}/stories`).sort();
   const scripts = files.filter((file) => file.endsWith(".mjs"));
@@ -26,7 +26,7 @@ async function chapters() {
   return [
     ...modules.map(({ stories }) => stories),
     ...snakes.map((file) => python(`${here}/stories/${file}`)),
-    Object.fromEntries(reading),
+    ...reading.map((paper) => Object.fromEntries([paper])),
   ];
 }
 

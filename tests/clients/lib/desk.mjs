@@ -102,7 +102,19 @@ case "$1" in dev) shift; exec ${binary} dev --port-offset ${offset} "$@" ;; *) e
   keep(terminal, script) {
     const before = this.terminals.get(terminal);
     if (before) end(before.child);
-    this.terminals.set(terminal, this.#bash(`. ${this.#env()}\n${this.here(script)}`));
+    const said = this.#bash(`. ${this.#env()}\n${this.here(script)}`);
+    this.terminals.set(terminal, Object.assign(said, { script }));
+  }
+
+  /** True if what ran in a terminal ended with a refusal that advises to try again. */
+  refused(terminal) {
+    const { child, stdout } = this.terminals.get(terminal);
+    return child.exitCode !== null && /"advice":"(reroute|retry_later)"/.test(stdout);
+  }
+
+  /** Types a terminal's block again. */
+  again(terminal) {
+    this.keep(terminal, this.terminals.get(terminal).script);
   }
 
   /** What a terminal has printed. */

@@ -73,6 +73,10 @@ async function terminalShows(step, terminal, { desk, ends }) {
   const shown = desk.here(step.body);
   let result;
   await until(`terminal ${terminal} shows it`, () => {
+    if (desk.refused(terminal)) {
+      desk.again(terminal);
+      ends.set(terminal, 0);
+    }
     result = unseen(shown, desk.printed(terminal), ends.get(terminal));
     return result.missing === undefined;
   }, SEEN).catch(() => {
