@@ -7,7 +7,6 @@ use anyhow::Result;
 use clap::Parser as _;
 use hdrhistogram::Histogram;
 
-use super::disk;
 use crate::load::{Outcome, Plan, Traffic};
 use crate::process::Processes;
 use crate::wire::session::Node;
@@ -27,7 +26,7 @@ pub struct AckPlan {
 pub async fn acks(plan: &AckPlan) -> Result<String> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().to_owned();
-    let measure = move || disk::three_writers(&path, Duration::from_secs(5));
+    let measure = move || fanfare_cli::bench::fdatasync(&path, 3, Duration::from_secs(5));
     let before = tokio::task::spawn_blocking(measure.clone()).await??;
     let cluster = Processes::start(3, dir.path(), 16).await?;
     let nodes: Vec<Node> = cluster.nodes.iter().map(|n| n.node.clone()).collect();

@@ -2,7 +2,6 @@
 //! memory of idle sessions, cost of a delivery, latency of a durable ack.
 
 mod acks;
-mod disk;
 mod fanout;
 mod idle;
 mod positions;

@@ -4,28 +4,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use fanfare_cli::bench;
 
 /// Resident memory of a process, in bytes.
 pub fn resident(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line
-        .context("no VmRSS")?
-        .trim()
-        .trim_end_matches(" kB")
-        .trim();
-    Ok(kib.parse::<u64>()? * 1_024)
+    Ok(bench::resident(pid)?)
 }
 
 /// CPU time of a process, all its threads, in user and kernel mode.
 pub fn cpu(pid: u32) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may hold spaces.
-    let after = stat.rsplit_once(')').context("no name")?.1;
-    let fields: Vec<&str> = after.split_whitespace().collect();
-    let ticks = |at: usize| -> Result<u64> { Ok(fields.get(at).context("short")?.parse()?) };
-    // utime and stime are the 14th and 15th fields; a tick is 10 ms on Linux.
-    Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
+    Ok(bench::cpu(pid)?)
 }
 
 /// Binds all threads of a process to one CPU.
