@@ -1,7 +1,7 @@
 // Publishes from the page over HTTP: each draft has a key, and is sent again with it to another node
 // until its outcome is known. "Make it busy" tells all four stories at a gentle rate.
 
-import { at, count, delay, pause, put } from "./say.js";
+import { at, codeWords, count, delay, pause, put } from "./say.js";
 import { key } from "./chat.js";
 
 // A forgotten tab does not publish for ever.
@@ -101,7 +101,7 @@ export class Publisher {
         const said = await answer.json();
         if (answer.ok) return this.done(said, performance.now() - sent);
         if (said.advice === "give_up") return this.tell(`Refused: ${said.detail}`);
-        this.tell(`${said.code.replaceAll("_", " ")}: ${said.detail} Sent again with the same key.`);
+        this.tell(`${codeWords(said.code)}: sent again with the same key.`);
       } catch {
         this.tell(`${this.nodes.node(number).name} did not answer: sent again with the same key, to take one place.`);
       }

@@ -67,7 +67,7 @@ export function codeWords(code) {
   return {
     cut: "the connection was cut",
     silent: "the node fell silent",
-    not_ready: "the node cannot confirm the newest position: is a majority up?",
+    not_ready: "no majority confirms what is newest",
     no_quorum: "no majority of nodes is up",
     draining: "the node is leaving and sent its readers away",
     overloaded: "the node is full",

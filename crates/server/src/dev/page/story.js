@@ -155,7 +155,7 @@ export class Story extends EventTarget {
     const delay = this.failures === 0 ? 0 : wait + Math.random() * ceiling;
     this.failures += 1;
     this.state = "searching";
-    this.say(`${link.node.name}: ${codeWords(code)}. Trying another node…`);
+    this.say(`${link.node.name}: ${codeWords(code)}. Trying on…`);
     this.paint();
     const turn = (this.turn += 1);
     await pause(delay);
@@ -251,8 +251,10 @@ export class Story extends EventTarget {
     put(parts.delay, meter.last === null ? "–" : delay(meter.last));
     put(parts.brief, this.cursor ? brief(this.cursor) : "none yet");
     put(parts.whole, this.cursor ? `${this.cursor} – after message ${this.position ? offset(this.position) : 0} of ${this.topic}; good on every node and transport` : "");
-    parts.drop.disabled = this.state === "away" || this.state === "ended";
-    parts.move.disabled = this.nodes.up().length < 2 && this.state === "live";
+    // Before the first link there is nothing to drop.
+    const begun = this.at !== null;
+    parts.drop.disabled = !begun || this.state === "away" || this.state === "ended";
+    parts.move.disabled = !begun || (this.nodes.up().length < 2 && this.state === "live");
     this.dispatchEvent(new Event("paint"));
   }
 }
