@@ -281,17 +281,21 @@ impl Processes {
 
     async fn init(&self, shards: u32) -> Result<()> {
         let ops = &self.nodes[0].ops;
-        wait::until("the operator's door", SOON, || http::get(ops, "/healthz")).await?;
         let path = format!("/cluster/init?shards={shards}");
-        let made = http::post(ops, &path, "text/plain", "").await?;
-        ensure!(
-            made.status.is_success(),
-            "cluster init: {} {}\n{}",
-            made.status,
-            made.text(),
-            self.nodes[0].tail()
-        );
-        Ok(())
+        // Refused while a seed still starts; asking again is safe.
+        let made = wait::until("the cluster to be made", SOON, || async {
+            let made = http::post(ops, &path, "text/plain", "").await?;
+            let before = made.text().contains("this node is a member of cluster");
+            ensure!(
+                made.status.is_success() || before,
+                "cluster init: {} {}",
+                made.status,
+                made.text()
+            );
+            Ok(())
+        });
+        let made = made.await;
+        made.with_context(|| self.nodes[0].tail())
     }
 
     /// Waits until every running node is ready.

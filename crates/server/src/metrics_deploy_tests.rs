@@ -49,13 +49,18 @@ fn members<'a>(value: &'a Value, name: &str, out: &mut Vec<&'a str>) {
 fn all_shown(named: &BTreeSet<String>, by: &str) {
     let shown = shown();
     let strange: Vec<_> = named.difference(&shown).collect();
-    assert!(strange.is_empty(), "{by} names what no node shows: {strange:?}");
+    assert!(
+        strange.is_empty(),
+        "{by} names what no node shows: {strange:?}"
+    );
 }
 
 #[test]
 fn the_page_names_no_metric_that_a_node_does_not_show() {
     let rows = PAGE.lines().filter(|line| line.starts_with("| `fanfare_"));
-    let names: BTreeSet<_> = rows.flat_map(|row| named(row).into_iter().take(1)).collect();
+    let names: BTreeSet<_> = rows
+        .flat_map(|row| named(row).into_iter().take(1))
+        .collect();
     assert!(names.len() > 40, "is the page still read as it is written?");
     all_shown(&names, "docs/metrics.md");
 }
@@ -68,11 +73,17 @@ fn every_alert_names_metrics_that_are_there_and_a_section_that_says_what_to_do()
         rows.map(str::trim).collect::<Vec<_>>()
     };
     let (alerts, rules) = (of("alert:"), of("expr:"));
-    assert!(alerts.len() > 15, "are the alerts still read as they are written?");
+    assert!(
+        alerts.len() > 15,
+        "are the alerts still read as they are written?"
+    );
     assert_eq!(alerts.len(), rules.len());
     for (alert, rule) in alerts.iter().zip(rules) {
         all_shown(&named(rule), alert);
-        assert!(!named(rule).is_empty() || rule.starts_with("up{"), "{alert}");
+        assert!(
+            !named(rule).is_empty() || rule.starts_with("up{"),
+            "{alert}"
+        );
     }
     let sections = of("section:");
     assert_eq!(sections.len(), alerts.len());
@@ -88,7 +99,10 @@ fn every_panel_asks_for_metrics_that_are_there() {
     let mut asked = Vec::new();
     members(&dashboard["panels"], "expr", &mut asked);
     members(&dashboard["templating"], "query", &mut asked);
-    assert!(asked.len() > 30, "is the dashboard still read as it is written?");
+    assert!(
+        asked.len() > 30,
+        "is the dashboard still read as it is written?"
+    );
     let mut names = BTreeSet::new();
     for text in asked {
         let of_one = named(text);
