@@ -123,7 +123,7 @@ export class Picture {
     this.drawn = state;
     const columns = Math.min(list.length, width < 480 ? 3 : 6);
     const wide = (width - GAP * (columns - 1)) / columns;
-    const dots = Math.max(4, Math.min(8, Math.floor((wide - 20) / 16)));
+    const dots = wide > 8 * 16 + 16 ? 8 : 4;
     const tall = 46 + 16 * Math.ceil(picture.shards.length / dots);
     const rows = Math.ceil(list.length / columns);
     const bottom = TOP + rows * (tall + GAP);
