@@ -186,6 +186,19 @@ mod closed {
         fn dump_shard(&self, _: Caller, _: ShardId) -> Answer<mpsc::Receiver<TopicDump>> {
             no_route()
         }
+        fn sessions(
+            &self,
+            _: Caller,
+            _: fanfare_rpc::roster::SessionsWish,
+        ) -> Answer<fanfare_rpc::roster::SessionsPage> {
+            no_route()
+        }
+        fn disconnect(&self, _: Caller, _: fanfare_rpc::roster::DisconnectWish) -> Answer<u64> {
+            no_route()
+        }
+        fn counts(&self, _: Caller) -> Answer<fanfare_rpc::roster::NodeCounts> {
+            no_route()
+        }
     }
 }
 

@@ -90,3 +90,7 @@ impl Answers {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

@@ -107,6 +107,9 @@ pub struct Subscriber {
     /// What the application got and may not be done with.
     handed: Option<Mark>,
     session: Option<Session>,
+    /// Topics of the presented cursor that this session has not answered yet: until then its cursors
+    /// lack them.
+    unanswered: BTreeSet<TopicName>,
     heartbeat: Duration,
     /// When something was heard in this session.
     heard_at: Duration,
@@ -142,6 +145,7 @@ impl Subscriber {
             queue: VecDeque::new(),
             handed: None,
             session: None,
+            unanswered: BTreeSet::new(),
             heard_at: now,
             course: Course::default(),
             connect_at: now,
@@ -161,7 +165,7 @@ impl Subscriber {
         }
         while let Some(Entry::Cursor(_)) = self.queue.front() {
             if let Some(Entry::Cursor(cursor)) = self.queue.pop_front() {
-                self.progress.on_cursor(cursor);
+                self.on_cursor(cursor);
             }
         }
     }
@@ -206,15 +210,23 @@ impl Subscriber {
         }
     }
 
+    fn on_cursor(&mut self, cursor: String) {
+        if self.unanswered.is_empty() {
+            self.progress.on_cursor(cursor);
+        }
+    }
+
     fn take_queued(&mut self) -> Result<Option<Event>, Stopped> {
         while let Some(entry) = self.queue.pop_front() {
             match entry {
-                Entry::Cursor(cursor) => self.progress.on_cursor(cursor),
+                Entry::Cursor(cursor) => self.on_cursor(cursor),
                 Entry::Attached(attached) => {
+                    self.unanswered.remove(&attached.topic);
                     self.fresh.remove(&attached.topic);
                     return Ok(Some(Event::Attached(attached)));
                 }
                 Entry::Left(end) => {
+                    self.unanswered.remove(&end.topic);
                     self.topics.retain(|topic| *topic != end.topic);
                     self.progress.on_topic_ended(&end.topic);
                     return Ok(Some(Event::TopicEnded(end)));
@@ -276,7 +288,7 @@ impl Subscriber {
         if let Ending::Told(told) = &ending
             && let Some(cursor) = &told.cursor
         {
-            self.progress.on_cursor(cursor.clone());
+            self.on_cursor(cursor.clone());
         }
         let now = self.machine.clock.now();
         let next = self
@@ -333,6 +345,15 @@ impl Subscriber {
             heartbeat: self.options.heartbeat,
             fresh: self.fresh.clone(),
             authorization: self.machine.authorization(self.renew).await,
+        };
+        self.unanswered = match wish.cursor {
+            Some(_) => {
+                let held = self.topics.iter();
+                held.filter(|topic| !self.fresh.contains(*topic))
+                    .cloned()
+                    .collect()
+            }
+            None => BTreeSet::new(),
         };
         self.heartbeat = self.options.heartbeat;
         let opening = transport::open(

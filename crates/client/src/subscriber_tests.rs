@@ -334,6 +334,48 @@ async fn a_socket_says_hello_subscribes_and_goes_on_from_its_cursor() {
 }
 
 #[tokio::test]
+async fn a_cut_while_topics_are_asked_for_again_forgets_none_of_them() {
+    let text = |json: &str| WsMessage::text(json.to_owned());
+    let subscribed = |topic: &str, cursor: &str| {
+        text(&format!(
+            r#"{{"type":"subscribed","id":2,"topic":"{topic}","class":"durable","answer":"latest","head":"7-41","cursor":"{cursor}"}}"#
+        ))
+    };
+    let close = || WsMessage::Close(None);
+    let both = vec![subscribed("news", "C1"), subscribed("chat", "C2"), close()];
+    let one = vec![subscribed("news", "C3"), close()];
+    let (endpoints, mut heard, _serving) = socket_edge(vec![both, one, Vec::new()]).await;
+    let topics = vec!["news".parse().unwrap(), "chat".parse().unwrap()];
+    let options = SubscribeOptions {
+        topics,
+        ..options(&[Transport::Ws])
+    };
+    let mut subscriber = Subscriber::new(machine(), endpoints, options);
+    let reading = async {
+        loop {
+            subscriber.next().await.unwrap();
+        }
+    };
+    // Of each connection two frames: its hello, and a subscribe.
+    let hellos = async {
+        let mut hellos = Vec::new();
+        while hellos.len() < 3 {
+            let frame = heard.recv().await.unwrap();
+            if frame.contains("hello") {
+                hellos.push(frame);
+            }
+        }
+        hellos
+    };
+    let hellos = tokio::select! { biased;
+        hellos = hellos => hellos,
+        () = reading => unreachable!("it reads for ever"),
+    };
+    assert!(hellos[1].contains(r#""cursor":"C2""#), "{}", hellos[1]);
+    assert!(hellos[2].contains(r#""cursor":"C2""#), "{}", hellos[2]);
+}
+
+#[tokio::test]
 async fn a_topic_that_a_node_ends_is_told_and_is_not_asked_for_again() {
     let text = |json: &str| WsMessage::text(json.to_owned());
     let ended = text(
