@@ -18,7 +18,7 @@ export function bell(nodes) {
     waiting = link;
     link.signal.addEventListener("abort", () => {
       const asking = list.querySelector("[hx-get]");
-      asking?.dispatchEvent(new Event("htmx:abort", { bubbles: true }));
+      asking?.dispatchEvent(new CustomEvent("htmx:abort", { bubbles: true, detail: { elt: asking } }));
     });
     // There is nothing to open: it is as good as connected until a poll fails.
     story.state = "live";
