@@ -171,7 +171,7 @@ enum Line {
 
 /// Where a stream's answers come from.
 enum Heard {
-    Grpc(Answers),
+    Grpc(Box<Answers>),
     Ws(Box<socket::Answers>),
 }
 
@@ -384,7 +384,7 @@ impl Lane {
         self.renew = false;
         Ok(Line::Stream {
             drafts: Some(drafts),
-            answers: Heard::Grpc(answers),
+            answers: Heard::Grpc(Box::new(answers)),
         })
     }
 
