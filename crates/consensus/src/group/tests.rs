@@ -27,7 +27,13 @@ async fn what_a_leader_places_every_replica_applies() {
     for member in cluster.members.values() {
         member.holds(&all).await;
     }
-    assert!(leader.group.hears_majority());
+    let heard = async {
+        while !leader.group.hears_majority() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let heard = tokio::time::timeout(SOON, heard).await;
+    assert!(heard.is_ok(), "a leader that hears nobody");
     assert!(!leader.group.is_empty());
     let status = leader.group.status();
     assert_eq!(status.voters, [1, 2, 3].map(ReplicaId));
@@ -229,7 +235,7 @@ async fn a_removed_replica_leaves_nothing_on_the_disk() {
 #[tokio::test]
 async fn a_disk_that_forgot_what_it_acknowledged_is_named_and_its_leader_goes_on() {
     for empty in [false, true] {
-        let mut cluster = Cluster::of(3).await;
+        let mut cluster = Cluster::lasting(3).await;
         let (leader, term) = cluster.leader(FIRST).await;
         let away = ReplicaId(leader.0 % 3 + 1);
         cluster.members[&leader].propose(1).await;

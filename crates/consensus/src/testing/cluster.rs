@@ -207,11 +207,23 @@ pub(crate) struct Cluster {
     stores: BTreeMap<ReplicaId, (Store, Door, Arc<RealClock>)>,
     powers: BTreeMap<ReplicaId, Power>,
     pub(crate) members: BTreeMap<ReplicaId, Member>,
+    /// How long a leader may be silent.
+    election: Duration,
 }
 
 impl Cluster {
     /// A group of `size` voters.
     pub(crate) async fn of(size: u64) -> Self {
+        // Long enough that no leader loses its reign to a busy machine.
+        Self::electing(size, Duration::from_secs(1)).await
+    }
+
+    /// The same, whose first leader leads to the end of the story.
+    pub(crate) async fn lasting(size: u64) -> Self {
+        Self::electing(size, SOON / 3).await
+    }
+
+    async fn electing(size: u64, election: Duration) -> Self {
         let board = Switchboard::default();
         let mut cluster = Self {
             board,
@@ -219,6 +231,7 @@ impl Cluster {
             stores: BTreeMap::new(),
             powers: BTreeMap::new(),
             members: BTreeMap::new(),
+            election,
         };
         for id in 1..=size {
             cluster.start(ReplicaId(id)).await;
@@ -278,12 +291,8 @@ impl Cluster {
         let deps = self.deps(node);
         let store = deps.store.clone();
         let config = GroupConfig {
-            // Long enough that no leader loses its reign to a busy machine.
             heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(1000),
-            election_max: Duration::from_millis(2000),
-            quorum_loss_probe: Duration::from_millis(4000),
-            ..GroupConfig::new(GROUP, id)
+            ..GroupConfig::new(GROUP, id).electing_after(self.election)
         };
         let counter = Counter::default();
         self.board
