@@ -2,9 +2,9 @@
 
 mod bench;
 mod cluster;
+mod health;
 mod look;
 mod operate;
-mod health;
 mod verify;
 
 use std::net::SocketAddr;
@@ -15,9 +15,9 @@ use clap::{Args as Group, Parser, Subcommand};
 
 pub use bench::*;
 pub use cluster::*;
+pub use health::*;
 pub use look::*;
 pub use operate::*;
-pub use health::*;
 pub use verify::*;
 
 /// Push updates to people: publish once, and every subscriber gets it, on any node, over any
@@ -422,6 +422,25 @@ mod tests {
             }
         }
         check(&Args::command(), "fanfare");
+    }
+
+    #[test]
+    fn every_command_is_on_the_page_of_commands() {
+        fn check(command: &clap::Command, path: &str, page: &str) {
+            let own = command.get_subcommands().filter(|c| c.get_name() != "help");
+            let own: Vec<_> = own.collect();
+            if own.is_empty() {
+                assert!(
+                    page.contains(&format!("`{path}`")),
+                    "docs/commands.md lacks `{path}`"
+                );
+            }
+            for sub in own {
+                check(sub, &format!("{path} {}", sub.get_name()), page);
+            }
+        }
+        let page = include_str!("../../../docs/commands.md");
+        check(&Args::command(), "fanfare", page);
     }
 
     #[test]

@@ -14,7 +14,7 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 
-pub fn run(args: Health) -> Result<(), Failure> {
+pub fn run(args: &Health) -> Result<(), Failure> {
     let ops = address(&args.ops)?;
     reach::run(async move |machine| {
         let path = if args.live { "/healthz" } else { "/readyz" };

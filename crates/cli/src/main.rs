@@ -64,7 +64,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Completions(args) => completions::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Verify(args) => verify::run(&args),
-        Command::Health(args) => health::run(args),
+        Command::Health(args) => health::run(&args),
         Command::Version(args) => output::version(&args),
     }
 }

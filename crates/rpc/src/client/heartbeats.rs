@@ -72,7 +72,10 @@ impl Remote {
         let Heartbeats(inner) = &self.lanes.heartbeats;
         let mut queue = inner.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = match queue.as_ref().map(mpsc::Sender::try_reserve) {
-            Some(Ok(place)) => return Ok(place.send(waiting)),
+            Some(Ok(place)) => {
+                place.send(waiting);
+                return Ok(());
+            }
             Some(Err(mpsc::error::TrySendError::Full(()))) => return Err(too_many()),
             Some(Err(mpsc::error::TrySendError::Closed(()))) | None => waiting,
         };
