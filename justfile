@@ -38,7 +38,7 @@ model SEEDS="2000" FIRST="1":
 # At each barrier of a move each node that it is about is killed: so many rounds, each of them with
 # other shards, nodes and leaders. One round is about forty moves.
 barriers ROUNDS="3" FIRST="1":
-    for n in $(seq {{FIRST}} $(({{FIRST}} + {{ROUNDS}} - 1))); do FANFARE_SEED=$n cargo nextest run -p fanfare-tests --test cluster --success-output final each_death || exit 1; done
+    for n in $(seq {{FIRST}} $(({{FIRST}} + {{ROUNDS}} - 1))); do FANFARE_DEATHS=all FANFARE_SEED=$n cargo nextest run -p fanfare-tests --test cluster --success-output final a_death || exit 1; done
 
 # Three nodes in one process, with data in .fanfare-dev.
 dev *ARGS:

@@ -34,6 +34,13 @@ enum Value {
 }
 
 impl Metrics {
+    /// Names without the prefix, and what is counted.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.rows().into_iter().map(|row| match row.value {
+            Value::Counter(number) | Value::Gauge(number) => (row.name, number),
+        })
+    }
+
     fn rows(&self) -> Vec<Row> {
         let counter = |name, help, value: u64| Row {
             name,
@@ -122,7 +129,11 @@ impl Metrics {
                 ready.get(),
             ),
             gauge("shards", "Shards of the cluster", shards.get()),
-            gauge("replicas", "Replicas of shards on this node", replicas.get()),
+            gauge(
+                "replicas",
+                "Replicas of shards on this node",
+                replicas.get(),
+            ),
             gauge(
                 "shards_led",
                 "Of these, those that lead and hear a majority",

@@ -35,9 +35,9 @@ fn members<'a>(value: &'a Value, name: &str, out: &mut Vec<&'a str>) {
     match value {
         Value::Object(object) => {
             for (key, member) in object {
-                match member {
-                    Value::String(text) if key == name => out.push(text),
-                    other => members(other, name, out),
+                match member.as_str().filter(|_| key == name) {
+                    Some(text) => out.push(text),
+                    None => members(member, name, out),
                 }
             }
         }

@@ -122,7 +122,7 @@ async fn gone(ring: &Ring<'_>) -> Result<()> {
 }
 
 #[test]
-fn a_removal_survives_each_death_when_a_placement_is_planned_and_placed() -> Result<()> {
+fn a_removal_survives_a_death_when_a_placement_is_planned_and_placed() -> Result<()> {
     // Nine replicas are moved away: one for each death, and some to spare.
     story_of(setup(12), async |ring| {
         ring.traffic.doors().close(ring.cluster.node(LEAVER));
@@ -160,7 +160,7 @@ async fn voters(ring: &Ring<'_>, wanted: [usize; 3]) -> Result<()> {
 }
 
 #[test]
-fn a_change_of_the_metadatas_voters_survives_each_death_and_is_taken_back() -> Result<()> {
+fn a_change_of_the_metadatas_voters_survives_a_death_and_is_taken_back() -> Result<()> {
     story_of(setup(2), async |ring| {
         for victim in [Leaver, Heir, Planner] {
             ring.stage.release_until(Some(Barrier::MetaVoters.into()));

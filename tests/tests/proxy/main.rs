@@ -5,6 +5,7 @@
 mod nginx;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -44,7 +45,8 @@ where
     if nginx::found().is_none() {
         let required = std::env::var("NGINX").is_ok_and(|value| value == "required");
         ensure!(!required, "there is no nginx (Debian: nginx-light)");
-        println!("\nproxy: NOT tried: there is no nginx on this machine");
+        let text = "\nproxy: NOT tried: there is no nginx on this machine";
+        writeln!(std::io::stdout(), "{text}")?;
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -78,7 +78,10 @@ async fn who_was_away_too_long_comes_back_by_a_snapshot_and_can_lead() {
     cluster.start(away).await;
     let member = &cluster.members[&away];
     member.holds(&numbers(count)).await;
-    soon("the place of the snapshot", || purged(&cluster, away) > Some(10)).await;
+    soon("the place of the snapshot", || {
+        purged(&cluster, away) > Some(10)
+    })
+    .await;
     propose(&cluster, leader, count..count + 5).await;
     member.holds(&numbers(count + 5)).await;
     let leading = &cluster.members[&leader].group;

@@ -3,6 +3,8 @@
 
 pub(crate) mod cluster;
 pub(crate) mod content;
+#[cfg(test)]
+mod golden_tests;
 pub(crate) mod heard;
 pub(crate) mod history;
 pub(crate) mod link;
@@ -15,8 +17,6 @@ pub(crate) mod repair;
 pub(crate) mod roster;
 pub(crate) mod session;
 pub mod stored;
-#[cfg(test)]
-mod golden_tests;
 #[cfg(test)]
 mod strategies;
 pub(crate) mod topics;

@@ -16,14 +16,14 @@ use fanfare_core::name::{TopicName, TopicPattern};
 use fanfare_core::receipt::Refusal;
 use fanfare_core::rule::RuleLayer;
 use fanfare_core::view::{Command, Outcome, View};
-use fanfare_edge::{AdminGate, Roster};
 use fanfare_edge::topics::RuleKeeper;
+use fanfare_edge::{AdminGate, Roster};
+use fanfare_host::Clock;
 use fanfare_rpc::members::ReplicaStatus;
 use fanfare_rpc::public::{
     Caller, Changed, ClusterAdmin, ClusterChange, ClusterStatus, Repair, RepairWish, Sample,
     ShardStatus, TopicAdmin, TopicDump, Upgraded,
 };
-use fanfare_host::Clock;
 use fanfare_rpc::roster::{DisconnectWish, NodeCounts, SessionsPage, SessionsWish};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::mpsc;

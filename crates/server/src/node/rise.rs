@@ -373,6 +373,9 @@ fn public(
         gate: edge.admin_gate(),
         tracker: parts.tracker.clone(),
         stop: parts.stop.clone(),
+        roster: edge.roster(),
+        metrics: Arc::clone(&parts.metrics),
+        clock: Arc::clone(&parts.clock),
     };
     let doors = PublicDoors {
         publisher: edge.grpc_publisher(),
