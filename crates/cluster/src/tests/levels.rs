@@ -71,7 +71,7 @@ async fn the_level_rises_with_the_last_node_and_an_older_binary_says_so_and_does
 fn too_old(said: &Result<(), StartError>) {
     assert!(
         matches!(said, Err(StartError::BinaryTooOld { level, known })
-            if level == KNOWN + 1 && known == KNOWN),
+            if *level == KNOWN + 1 && *known == KNOWN),
         "{said:?}"
     );
 }
