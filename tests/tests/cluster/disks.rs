@@ -48,18 +48,9 @@ async fn full_nodes(cluster: &Cluster) -> Result<usize> {
     Ok(view.nodes.iter().filter(|node| node.full).count())
 }
 
-/// With a key: what a slow machine leaves unanswered may be said again.
 async fn publish(cluster: &Cluster, at: usize, topic: &str) -> Result<http::Answer> {
-    let (edge, path) = (&cluster.node(at).edge, format!("/v1/publish?topic={topic}"));
-    let headers = [("content-type", "text/plain"), ("idempotency-key", "more")];
-    http::send(
-        edge,
-        ::http::Method::POST,
-        &path,
-        &headers,
-        "more".to_owned(),
-    )
-    .await
+    let path = format!("/v1/publish?topic={topic}");
+    http::post(&cluster.node(at).edge, &path, "text/plain", "more").await
 }
 
 #[test]
